@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Model of a core PMU: Intel architectural perfmon v5 or AMD with and without
+ * PerfMonV2.
+ *
+ * The model knows nothing of the emulator around it.  The emulator (the "glue")
+ * feeds running totals and tells of mode changes; the model answers register
+ * accesses and says when a PMI is due.  One struct pmu per logical processor;
+ * no function takes a lock, and a struct pmu must not be used by two threads at
+ * once.  Nothing here allocates, except pmu_log_*(), or reads a clock: the same
+ * calls give the same values.
+ *
+ * Time.  The unit of everything is the "step": one attempt of the emulator to
+ * execute an instruction.  A step retires one instruction, or none (it faulted,
+ * it left through a VM-exit, or it was one iteration of a REP string
+ * instruction which is not the last).  One step is one core cycle and one
+ * reference cycle; that is the whole cost model.  A halted processor takes no
+ * steps.  Slots are four per cycle.
+ */
+#ifndef MACHINE_PMU_H
+#define MACHINE_PMU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PMU_MAX_GP	8
+#define PMU_MAX_FIXED	4
+#define PMU_WIDTH	48
+
+/* Slots per core cycle, and of those retiring per retired instruction. */
+#define PMU_SLOTS_PER_CYCLE	4
+
+enum pmu_vendor { PMU_INTEL, PMU_AMD };
+
+/* What a processor model advertises.  See pmu_models[] for the ones that exist. */
+struct pmu_model {
+	const char *name;	/* as given on the command line */
+	enum pmu_vendor vendor;
+	unsigned int version;	/* Intel: CPUID 0xA version (5); AMD: 2 = PerfMonV2, 1 = without */
+	unsigned int nr_gp;	/* 8 on Intel, 6 on AMD */
+	unsigned int nr_fixed;	/* 3 or 4 on Intel, 0 on AMD */
+	bool perf_metrics;	/* Intel with 4 fixed counters: PERF_METRICS (MSR 0x329) */
+	bool vmx_save_global_ctrl; /* VM-exit control "save IA32_PERF_GLOBAL_CTRL" (used by the glue only) */
+};
+
+/*
+ * "intel-8+3", "intel-8+3-nosave", "intel-8+4", "intel-8+4-nosave", "amd-v2",
+ * "amd-v1"; ends with an entry whose name is NULL.
+ */
+extern const struct pmu_model pmu_models[];
+
+/* The model of that name, or NULL. */
+const struct pmu_model *pmu_model_find(const char *name);
+
+/*
+ * Running totals, written by the glue, never reset while the processor exists.
+ * All are plain counts since power-on.  @steps and @retired need to be up to
+ * date only when a function below is called which says that it syncs.
+ */
+struct pmu_feed {
+	uint64_t steps;
+	uint64_t retired;	/* instructions retired */
+	uint64_t branches;	/* branch instructions retired: near and far, taken or not,
+				 * calls, returns, SYSCALL, IRET, INT n; not faults,
+				 * interrupts or VM-exits
+				 */
+	uint64_t branches_taken;
+	uint64_t branch_misses;	/* by the model's predictor, see pmu_branch() */
+	uint64_t cache_refs;	/* by the model's cache, see pmu_mem() */
+	uint64_t cache_misses;
+	uint64_t loads;		/* data loads and stores, one per access */
+	uint64_t stores;
+};
+
+/* Index into struct pmu_oracle: [guest][user]. */
+enum { PMU_HOST = 0, PMU_GUEST = 1, PMU_KERNEL = 0, PMU_USER = 1 };
+
+/* True counts, independent of any register. */
+struct pmu_oracle {
+	struct pmu_feed at[2][2];
+};
+
+enum pmu_result {
+	PMU_OK,
+	PMU_GP,			/* the access must raise #GP(0); nothing was changed */
+	PMU_UNKNOWN,		/* not a register of this model's PMU */
+};
+
+struct pmu;
+
+struct pmu_ops {
+	/*
+	 * An enabled overflow interrupt is due: send LVTPC's message.  Called at
+	 * most once per pmu_sync(); on Intel the glue then sets LVTPC's mask bit,
+	 * on AMD it does not.
+	 */
+	void (*pmi)(void *opaque);
+	/*
+	 * The deadline (pmu_deadline()) or what the model wants to be told
+	 * (pmu->want) changed.  May be NULL.
+	 */
+	void (*rearm)(void *opaque);
+};
+
+/* Bits of pmu->want: what is needed by an enabled counter just now. */
+#define PMU_WANT_BRANCH_MISSES	(1u << 0)	/* glue must call pmu_branch() */
+#define PMU_WANT_CACHE		(1u << 1)	/* glue must call pmu_mem() */
+#define PMU_WANT_MEM		(1u << 2)	/* glue must count loads and stores: pmu_mem() does */
+#define PMU_WANT_ANY		(1u << 3)	/* at least one counter is counting */
+
+/* Misbehaviour, as real hardware has it; all 0 by default. */
+struct pmu_quirks {
+	uint32_t skid;		/* extra steps between overflow and PMI */
+	bool late;		/* hold a PMI raised in guest mode back until after the next VM-exit:
+				 * it is delivered @late_steps steps after guest mode was left
+				 */
+	uint32_t late_steps;
+};
+
+/*
+ * Storage of one PMU.  The layout is public only so that the glue can embed it
+ * and feed it inline; read the registers with the functions below.
+ */
+struct pmu {
+	struct pmu_feed feed;		/* written by the glue */
+	uint32_t want;			/* read by the glue */
+	uint64_t deadline;		/* read by the glue: as pmu_deadline() */
+
+	const struct pmu_model *model;
+	const struct pmu_ops *ops;
+	void *opaque;
+	struct pmu_quirks quirks;
+
+	/* Mode of what runs now. */
+	bool guest, user;
+	bool svme;			/* AMD: EFER.SVME */
+
+	struct pmu_feed synced;		/* feed at the last sync */
+	struct pmu_oracle oracle;
+
+	/* Registers. */
+	uint64_t gp[PMU_MAX_GP];
+	uint64_t eventsel[PMU_MAX_GP];
+	uint64_t fixed[PMU_MAX_FIXED];
+	uint64_t fixed_ctrl;
+	uint64_t global_ctrl;
+	uint64_t global_status;
+	uint64_t debugctl;		/* bit 12 (and 11 kept) only */
+	uint64_t metrics;
+
+	/* Derived state and the small predictor and cache: see pmu.c. */
+	struct pmu_priv {
+		uint64_t opaque[2048];
+	} priv;
+};
+
+/* Power-on state.  @model, @ops and @opaque must outlive @pmu. */
+void pmu_init(struct pmu *pmu, const struct pmu_model *model,
+	      const struct pmu_ops *ops, void *opaque);
+
+/* RESET#: registers take their reset values; feed and oracle go on.  (INIT changes nothing.) */
+void pmu_reset(struct pmu *pmu);
+
+/*
+ * Account feed growth since the last sync to the current mode: oracle, then each
+ * counter that counts in this mode; set overflow status; raise a PMI that is due.
+ * Call when feed.steps >= pmu->deadline, at latest when the current trace ends,
+ * and before anything that reads a value.  Every function below that says "syncs"
+ * calls it; the glue must have updated feed.steps and feed.retired before.
+ */
+void pmu_sync(struct pmu *pmu);
+
+/*
+ * The step at which the next overflow or held-back PMI can be due at the
+ * earliest; UINT64_MAX when none can.
+ */
+static inline uint64_t pmu_deadline(const struct pmu *pmu)
+{
+	return pmu->deadline;
+}
+
+/*
+ * Mode change; syncs first, so the steps fed so far belong to the old mode.
+ * @svme is ignored on Intel.
+ */
+void pmu_set_mode(struct pmu *pmu, bool guest, bool user, bool svme);
+
+/* RDMSR / WRMSR by software.  Sync. */
+enum pmu_result pmu_rdmsr(struct pmu *pmu, uint32_t msr, uint64_t *val);
+enum pmu_result pmu_wrmsr(struct pmu *pmu, uint32_t msr, uint64_t val);
+
+/* Would WRMSR of @val be refused with #GP?  For VMCS checks.  No side effect. */
+bool pmu_wrmsr_valid(const struct pmu *pmu, uint32_t msr, uint64_t val);
+
+/*
+ * RDPMC with that ECX; privilege (CR4.PCE) is the glue's matter.  Syncs.
+ * Never returns PMU_UNKNOWN.
+ */
+enum pmu_result pmu_rdpmc(struct pmu *pmu, uint32_t ecx, uint64_t *val);
+
+/*
+ * CPUID leaf 0xA (Intel) or 0x80000022 (AMD): eax..edx in @regs.  All zero when
+ * the model has no such leaf.
+ */
+void pmu_cpuid_0a(const struct pmu_model *model, uint32_t regs[4]);
+void pmu_cpuid_80000022(const struct pmu_model *model, uint32_t regs[4]);
+
+/*
+ * A conditional or indirect branch at linear address @ip retired; @taken, to
+ * @target.  Updates the predictor and feed.branch_misses.  Call only while
+ * pmu->want has PMU_WANT_BRANCH_MISSES.  feed.branches is the glue's own to
+ * count, always.
+ */
+void pmu_branch(struct pmu *pmu, uint64_t ip, uint64_t target, bool taken);
+
+/*
+ * A data access of the physical address @paddr.  Updates loads, stores and the
+ * cache.  Call only while pmu->want has PMU_WANT_CACHE or PMU_WANT_MEM.
+ */
+void pmu_mem(struct pmu *pmu, uint64_t paddr, bool write);
+
+/*
+ * LVTPC was written by software or its PMI was accepted: nothing to do for the
+ * model, the local APIC is the glue's.  GUEST mode left/entered: pmu_set_mode().
+ */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MACHINE_PMU_H */
