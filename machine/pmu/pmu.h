@@ -150,7 +150,7 @@ struct pmu {
 	uint64_t fixed_ctrl;
 	uint64_t global_ctrl;
 	uint64_t global_status;
-	uint64_t debugctl;		/* bit 12 (and 11 kept) only */
+	uint64_t debugctl;		/* as written; only bit 12 does anything */
 	uint64_t metrics;
 
 	/* Derived state and the small predictor and cache: see pmu.c. */
@@ -223,6 +223,13 @@ void pmu_branch(struct pmu *pmu, uint64_t ip, uint64_t target, bool taken);
  * cache.  Call only while pmu->want has PMU_WANT_CACHE or PMU_WANT_MEM.
  */
 void pmu_mem(struct pmu *pmu, uint64_t paddr, bool write);
+
+/*
+ * CLFLUSH, CLFLUSHOPT of the line at @paddr: one cache reference, which misses
+ * when the line is absent, and the line is gone.  Call only while pmu->want has
+ * PMU_WANT_CACHE.
+ */
+void pmu_flush(struct pmu *pmu, uint64_t paddr);
 
 /*
  * LVTPC was written by software or its PMI was accepted: nothing to do for the

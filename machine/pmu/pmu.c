@@ -1,0 +1,1323 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Model of a core PMU.  See pmu.h for the contract and EVENTS.md for what each
+ * event, CMASK, INV and EDGE yield and where they are approximations.
+ *
+ * How counting works.  Between two syncs neither the mode nor a register
+ * changes, so every counter that counts in the current mode grows by a linear
+ * function of the growth of the feed.  Register writes decode the selectors
+ * into priv->cand[], one entry for each counter that counts in some mode; mode
+ * changes pick from these the ones that count now into priv->active[].  A sync
+ * then walks only the active ones.
+ *
+ * Because the growth is linear, it does not matter how often a sync happens:
+ * values depend on the fed totals, mode changes and register accesses alone.
+ * Only the moment at which an overflow is noticed depends on syncs, and the
+ * deadline makes sure there is one no later than the overflow can happen.
+ */
+#include <string.h>
+
+#include "pmu.h"
+
+#define BIT(n)			(1ull << (n))
+#define WIDTH_MASK		(BIT(PMU_WIDTH) - 1)
+
+/* PERFEVTSELn, PERF_CTLn. */
+#define SEL_EVENT		0xffull
+#define SEL_UMASK		0xff00ull
+#define SEL_USR			BIT(16)
+#define SEL_OS			BIT(17)
+#define SEL_EDGE		BIT(18)
+#define SEL_PC			BIT(19)
+#define SEL_INT			BIT(20)
+#define SEL_EN			BIT(22)
+#define SEL_INV			BIT(23)
+#define SEL_CMASK		0xff000000ull
+#define SEL_AMD_EVENT_HI	(0xfull << 32)
+#define SEL_AMD_GUESTONLY	BIT(40)
+#define SEL_AMD_HOSTONLY	BIT(41)
+
+/* AnyThread (21) is deprecated, and thus reserved. */
+#define SEL_INTEL_VALID		(SEL_EVENT | SEL_UMASK | SEL_USR | SEL_OS | SEL_EDGE | \
+				 SEL_PC | SEL_INT | SEL_EN | SEL_INV | SEL_CMASK)
+/* No pin control (19) on AMD.  CMASK has seven bits, but the eighth is kept. */
+#define SEL_AMD_VALID		(SEL_EVENT | SEL_UMASK | SEL_USR | SEL_OS | SEL_EDGE | \
+				 SEL_INT | SEL_EN | SEL_INV | SEL_CMASK |	\
+				 SEL_AMD_EVENT_HI | SEL_AMD_GUESTONLY | SEL_AMD_HOSTONLY)
+
+/* FIXED_CTR_CTRL, per counter. */
+#define FIXED_OS		BIT(0)
+#define FIXED_USR		BIT(1)
+#define FIXED_PMI		BIT(3)
+#define FIXED_VALID		(FIXED_OS | FIXED_USR | FIXED_PMI)
+#define FIXED_BITS		4
+
+#define FIXED_SLOTS		3
+
+/* GLOBAL_STATUS and GLOBAL_CTRL. */
+#define GLOBAL_FIXED_SHIFT	32
+#define GLOBAL_METRICS		BIT(48)
+#define STATUS_LBR_FRZ		BIT(58)
+#define STATUS_CTR_FRZ		BIT(59)
+#define STATUS_UNCORE		BIT(61)
+#define STATUS_OVF_BUF		BIT(62)
+#define STATUS_COND_CHGD	BIT(63)
+#define INUSE_PMI		BIT(63)
+
+#define PERF_CAP_FW_WRITES	BIT(13)
+#define PERF_CAP_METRICS	BIT(15)
+
+#define DEBUGCTL_FREEZE_PMC	BIT(12)
+/*
+ * LBR, BTF, TR, BTS, BTINT, BTS_OFF_OS, BTS_OFF_USR, the two freeze bits and
+ * FREEZE_WHILE_SMM are kept though nothing but freeze-on-PMI is modelled:
+ * software sets them without asking.
+ */
+#define DEBUGCTL_INTEL_VALID	(0x3ull | 0x1fc0ull | BIT(14))
+#define DEBUGCTL_AMD_VALID	(0x3full | BIT(11))
+
+#define MSR_PMC0		0xc1
+#define MSR_PERFEVTSEL0		0x186
+#define MSR_DEBUGCTL		0x1d9
+#define MSR_FIXED_CTR0		0x309
+#define MSR_PERF_METRICS	0x329
+#define MSR_PERF_CAPABILITIES	0x345
+#define MSR_FIXED_CTR_CTRL	0x38d
+#define MSR_GLOBAL_STATUS	0x38e
+#define MSR_GLOBAL_CTRL		0x38f
+#define MSR_GLOBAL_STATUS_RESET	0x390
+#define MSR_GLOBAL_STATUS_SET	0x391
+#define MSR_GLOBAL_INUSE	0x392
+#define MSR_PEBS_ENABLE		0x3f1
+#define MSR_PEBS_DATA_CFG	0x3f2
+#define MSR_A_PMC0		0x4c1
+
+#define MSR_AMD_GLOBAL_STATUS	0xc0000300
+#define MSR_AMD_GLOBAL_CTL	0xc0000301
+#define MSR_AMD_STATUS_CLR	0xc0000302
+#define MSR_AMD_STATUS_SET	0xc0000303
+#define MSR_K7_EVNTSEL0		0xc0010000
+#define MSR_K7_PERFCTR0		0xc0010004
+#define MSR_AMD_PERF_CTL0	0xc0010200
+#define NR_K7			4
+
+#define RDPMC_FIXED		(1u << 30)
+#define RDPMC_METRICS		(1u << 29)
+
+/* Indices into a feed seen as an array. */
+enum field {
+	F_STEPS,
+	F_RETIRED,
+	F_BRANCHES,
+	F_TAKEN,
+	F_BRANCH_MISSES,
+	F_CACHE_REFS,
+	F_CACHE_MISSES,
+	F_LOADS,
+	F_STORES,
+	F_FEED_NR,
+	F_RMW = F_FEED_NR,	/* not fed, see pmu_mem() */
+	F_ZERO,			/* always 0: an unused operand */
+	F_NR,
+};
+
+_Static_assert(sizeof(struct pmu_feed) == F_FEED_NR * sizeof(uint64_t),
+	       "enum field must mirror struct pmu_feed");
+
+/* How a counter grows with the feed. */
+enum form {
+	FORM_NONE,		/* not at all */
+	FORM_SUM,		/* mult * (f[0] + f[1] + f[2]) */
+	FORM_COMPL,		/* steps - f[0] */
+	FORM_ONCE,		/* one edge when counting starts */
+};
+
+#define NR_COUNTERS		(PMU_MAX_GP + PMU_MAX_FIXED)
+
+/*
+ * Most loads, stores and cache accesses of one step, for the deadline.  An
+ * instruction that makes more (a gather, an FXSAVE) can raise its PMI late.
+ */
+#define MAX_ACCESSES		8
+
+struct cand {
+	uint8_t idx;		/* counter: gp below PMU_MAX_GP, fixed from there on */
+	uint8_t form;
+	uint8_t f[3];
+	uint8_t mult;
+	uint8_t rate;		/* most events one step can yield */
+	uint8_t modes;		/* bit mode_index(): counts in that mode */
+	bool pmi;
+	uint32_t want;
+};
+
+#define PREDICTOR_SIZE		1024
+#define TARGETS_SIZE		64
+#define CACHE_SETS		64
+#define CACHE_WAYS		8
+#define CACHE_LINE_SHIFT	6
+
+enum pending {
+	PENDING_NONE,
+	PENDING_DUE,		/* at step pending_due */
+	PENDING_HELD,		/* until guest mode is left */
+};
+
+struct __attribute__((may_alias)) priv {
+	struct cand cand[NR_COUNTERS];
+	uint8_t active[NR_COUNTERS];	/* indices into cand[] */
+	uint32_t nr_cand;
+	uint32_t nr_active;
+	uint32_t level;			/* bit idx: FORM_ONCE has had its edge */
+	bool metrics;			/* PERF_METRICS goes on just now */
+
+	uint32_t pending;		/* enum pending */
+	uint64_t pending_due;
+
+	/* PERF_METRICS: slots the written value stands for, and growth since. */
+	uint64_t metrics_base;
+	uint64_t metrics_slots;
+	uint64_t metrics_retiring;
+
+	/* Not in the feed: a load and then a store of the same address. */
+	uint64_t rmw;
+	uint64_t rmw_synced;
+	uint64_t last_load;
+
+	/* Targets are those of the last taken branch at that address. */
+	struct {
+		uint64_t ip, target;
+	} targets[TARGETS_SIZE];
+	/* Two-bit saturating counters; taken from 2 on. */
+	uint8_t direction[PREDICTOR_SIZE];
+
+	/* Line number + 1, most recently used first; 0 is an empty way. */
+	uint64_t cache[CACHE_SETS][CACHE_WAYS];
+};
+
+_Static_assert(sizeof(struct priv) <= sizeof(struct pmu_priv),
+	       "struct pmu_priv is too small");
+_Static_assert(_Alignof(struct priv) <= _Alignof(struct pmu_priv),
+	       "struct pmu_priv is not aligned enough");
+
+const struct pmu_model pmu_models[] = {
+	{
+		.name = "intel-8+3",
+		.vendor = PMU_INTEL, .version = 5, .nr_gp = 8, .nr_fixed = 3,
+		.vmx_save_global_ctrl = true,
+	}, {
+		.name = "intel-8+3-nosave",
+		.vendor = PMU_INTEL, .version = 5, .nr_gp = 8, .nr_fixed = 3,
+	}, {
+		.name = "intel-8+4",
+		.vendor = PMU_INTEL, .version = 5, .nr_gp = 8, .nr_fixed = 4,
+		.perf_metrics = true, .vmx_save_global_ctrl = true,
+	}, {
+		.name = "intel-8+4-nosave",
+		.vendor = PMU_INTEL, .version = 5, .nr_gp = 8, .nr_fixed = 4,
+		.perf_metrics = true,
+	}, {
+		.name = "amd-v2",
+		.vendor = PMU_AMD, .version = 2, .nr_gp = 6,
+	}, {
+		.name = "amd-v1",
+		.vendor = PMU_AMD, .version = 1, .nr_gp = 6,
+	}, {
+		.name = NULL,
+	}
+};
+
+const struct pmu_model *pmu_model_find(const char *name)
+{
+	const struct pmu_model *m;
+
+	for (m = pmu_models; m->name; m++)
+		if (!strcmp(m->name, name))
+			return m;
+
+	return NULL;
+}
+
+void pmu_cpuid_0a(const struct pmu_model *model, uint32_t regs[4])
+{
+	const uint32_t nr_events = 8;
+
+	memset(regs, 0, 4 * sizeof(regs[0]));
+	if (model->vendor != PMU_INTEL)
+		return;
+
+	regs[0] = model->version | model->nr_gp << 8 | PMU_WIDTH << 16 | nr_events << 24;
+	/* Slots are modelled with the fixed counter for them only. */
+	regs[1] = model->nr_fixed > FIXED_SLOTS ? 0 : 1u << 7;
+	regs[2] = (1u << model->nr_fixed) - 1;
+	regs[3] = model->nr_fixed | PMU_WIDTH << 5 | 1u << 15;
+}
+
+void pmu_cpuid_80000022(const struct pmu_model *model, uint32_t regs[4])
+{
+	memset(regs, 0, 4 * sizeof(regs[0]));
+	if (model->vendor != PMU_AMD || model->version < 2)
+		return;
+
+	/* PerfMonV2 and freeze-on-PMI, no LBR stack. */
+	regs[0] = 1u << 0 | 1u << 2;
+	regs[1] = model->nr_gp;
+}
+
+static struct priv *priv_of(struct pmu *pmu)
+{
+	return (struct priv *)&pmu->priv;
+}
+
+static bool is_intel(const struct pmu *pmu)
+{
+	return pmu->model->vendor == PMU_INTEL;
+}
+
+/* GLOBAL_* and freezing exist. */
+static bool has_global(const struct pmu *pmu)
+{
+	return pmu->model->version >= 2;
+}
+
+static uint64_t gp_mask(const struct pmu *pmu)
+{
+	return BIT(pmu->model->nr_gp) - 1;
+}
+
+static uint64_t fixed_mask(const struct pmu *pmu)
+{
+	return (BIT(pmu->model->nr_fixed) - 1) << GLOBAL_FIXED_SHIFT;
+}
+
+static uint64_t metrics_mask(const struct pmu *pmu)
+{
+	return pmu->model->perf_metrics ? GLOBAL_METRICS : 0;
+}
+
+/* The bits of GLOBAL_CTRL. */
+static uint64_t global_valid(const struct pmu *pmu)
+{
+	return gp_mask(pmu) | fixed_mask(pmu) | metrics_mask(pmu);
+}
+
+/*
+ * The bits of GLOBAL_STATUS that can be set by software.  Of the ones that are
+ * there by version (LBR_FRZ, CTR_FRZ, uncore, buffer) only CTR_FRZ does
+ * anything; the ones for PT and SGX are reserved as the models have neither.
+ */
+static uint64_t status_set_valid(const struct pmu *pmu)
+{
+	if (!is_intel(pmu))
+		return gp_mask(pmu) | STATUS_LBR_FRZ | STATUS_CTR_FRZ;
+
+	return global_valid(pmu) | STATUS_LBR_FRZ | STATUS_CTR_FRZ |
+	       STATUS_UNCORE | STATUS_OVF_BUF;
+}
+
+/* CondChgd can be cleared, but not set. */
+static uint64_t status_reset_valid(const struct pmu *pmu)
+{
+	return status_set_valid(pmu) | (is_intel(pmu) ? STATUS_COND_CHGD : 0);
+}
+
+static uint64_t fixed_ctrl_valid(const struct pmu *pmu)
+{
+	uint64_t mask = 0;
+	unsigned int i;
+
+	for (i = 0; i < pmu->model->nr_fixed; i++)
+		mask |= FIXED_VALID << (i * FIXED_BITS);
+
+	return mask;
+}
+
+static uint64_t debugctl_valid(const struct pmu *pmu)
+{
+	if (is_intel(pmu))
+		return DEBUGCTL_INTEL_VALID;
+
+	return DEBUGCTL_AMD_VALID | (has_global(pmu) ? DEBUGCTL_FREEZE_PMC : 0);
+}
+
+static uint64_t *counter(struct pmu *pmu, unsigned int idx)
+{
+	return idx < PMU_MAX_GP ? &pmu->gp[idx] : &pmu->fixed[idx - PMU_MAX_GP];
+}
+
+/* The counter's bit in GLOBAL_STATUS and GLOBAL_CTRL. */
+static uint64_t global_bit(unsigned int idx)
+{
+	return idx < PMU_MAX_GP ? BIT(idx) : BIT(GLOBAL_FIXED_SHIFT + idx - PMU_MAX_GP);
+}
+
+/* Bit number in cand->modes. */
+static unsigned int mode_index(bool guest, bool user, bool svme)
+{
+	return guest | user << 1 | svme << 2;
+}
+
+/* Events. */
+
+/* What one step can yield of an event. */
+enum event_class {
+	EV_NONE,		/* never anything */
+	EV_CONST,		/* always the same number */
+	EV_BIT,			/* 0 or 1, most often 0 */
+	EV_DENSE,		/* 0 or 1, most often 1 */
+	EV_MULTI,		/* any number */
+};
+
+struct event {
+	enum event_class class;
+	uint8_t f[3];
+	uint8_t mult;
+	uint32_t want;
+};
+
+static struct event event1(enum event_class class, uint8_t f, uint32_t want)
+{
+	return (struct event){ class, { f, F_ZERO, F_ZERO }, 1, want };
+}
+
+static struct event event_none(void)
+{
+	return event1(EV_NONE, F_ZERO, 0);
+}
+
+static struct event event_slots(void)
+{
+	struct event ev = event1(EV_CONST, F_STEPS, 0);
+
+	ev.mult = PMU_SLOTS_PER_CYCLE;
+	return ev;
+}
+
+static struct event event_mem(bool loads, bool stores, bool rmw)
+{
+	return (struct event){
+		EV_MULTI,
+		{ loads ? F_LOADS : F_ZERO, stores ? F_STORES : F_ZERO, rmw ? F_RMW : F_ZERO },
+		1, PMU_WANT_MEM,
+	};
+}
+
+static struct event decode_intel(const struct pmu *pmu, uint64_t sel)
+{
+	switch (sel & (SEL_EVENT | SEL_UMASK)) {
+	case 0x003c:		/* core cycles */
+	case 0x013c:		/* reference cycles */
+		return event1(EV_CONST, F_STEPS, 0);
+	case 0x00c0:
+		return event1(EV_DENSE, F_RETIRED, 0);
+	case 0x00c4:
+		return event1(EV_BIT, F_BRANCHES, 0);
+	case 0x00c5:
+		return event1(EV_BIT, F_BRANCH_MISSES, PMU_WANT_BRANCH_MISSES);
+	case 0x4f2e:
+		return event1(EV_MULTI, F_CACHE_REFS, PMU_WANT_CACHE);
+	case 0x412e:
+		return event1(EV_MULTI, F_CACHE_MISSES, PMU_WANT_CACHE);
+	case 0x01a4:
+		return pmu->model->nr_fixed > FIXED_SLOTS ? event_slots() : event_none();
+	case 0x81d0:
+		return event_mem(true, false, false);
+	case 0x82d0:
+		return event_mem(false, true, false);
+	case 0x83d0:
+		return event_mem(true, true, false);
+	default:
+		return event_none();
+	}
+}
+
+static struct event decode_amd(uint64_t sel)
+{
+	unsigned int event = (sel & SEL_EVENT) | (sel & SEL_AMD_EVENT_HI) >> 24;
+	unsigned int umask = (sel & SEL_UMASK) >> 8;
+
+	switch (event << 8 | umask) {
+	case 0x07600:		/* core cycles */
+	case 0x12001:		/* reference cycles */
+		return event1(EV_CONST, F_STEPS, 0);
+	case 0x0c000:
+		return event1(EV_DENSE, F_RETIRED, 0);
+	case 0x0c200:
+		return event1(EV_BIT, F_BRANCHES, 0);
+	case 0x0c300:
+		return event1(EV_BIT, F_BRANCH_MISSES, PMU_WANT_BRANCH_MISSES);
+	case 0x0c400:
+		return event1(EV_BIT, F_TAKEN, 0);
+	case 0x060ff:
+		return event1(EV_MULTI, F_CACHE_REFS, PMU_WANT_CACHE);
+	case 0x06409:
+		return event1(EV_MULTI, F_CACHE_MISSES, PMU_WANT_CACHE);
+	default:
+		break;
+	}
+
+	/* Dispatched loads, stores and load-op-stores: any mix of the three bits. */
+	if (event == 0x029 && umask && umask < 8)
+		return event_mem(umask & 1, umask & 2, umask & 4);
+
+	return event_none();
+}
+
+/*
+ * Apply EDGE, INV and CMASK.  The condition on one step is "events >= CMASK",
+ * or "events < CMASK" with INV; without CMASK the counter takes all events and
+ * INV has no meaning.  EDGE counts the steps on which the condition becomes
+ * true, and without CMASK takes CMASK as 1.
+ */
+static void qualify(struct cand *c, const struct event *ev, uint64_t sel)
+{
+	unsigned int cmask = (sel & SEL_CMASK) >> 24;
+	bool edge = sel & SEL_EDGE, inv = sel & SEL_INV;
+	bool always;
+
+	c->form = FORM_NONE;
+	c->mult = 1;
+	c->want = ev->want;
+	memcpy(c->f, ev->f, sizeof(c->f));
+
+	if (ev->class == EV_NONE)
+		return;
+
+	if (!cmask && !edge) {
+		c->form = FORM_SUM;
+		c->mult = ev->mult;
+		c->rate = ev->class == EV_MULTI ? 2 * MAX_ACCESSES : ev->mult;
+		return;
+	}
+
+	if (!cmask) {
+		cmask = 1;
+		inv = false;
+	}
+
+	c->rate = 1;
+	if (ev->class == EV_MULTI) {
+		/* How a step's events are spread is not known. */
+		if (cmask == 1 && !inv) {
+			c->form = FORM_SUM;
+			c->rate = 2 * MAX_ACCESSES;
+		}
+		return;
+	}
+
+	if (ev->class != EV_CONST && cmask == 1) {
+		/*
+		 * Two edges have at least one step of the rarer kind between
+		 * them, so the number of these stands for the edges.
+		 */
+		if (edge)
+			inv = ev->class == EV_DENSE;
+		c->form = inv ? FORM_COMPL : FORM_SUM;
+		return;
+	}
+
+	/* What is left is a condition that never changes. */
+	always = (ev->class == EV_CONST && ev->mult >= cmask) != inv;
+	if (!always)
+		return;
+	c->form = edge ? FORM_ONCE : FORM_SUM;
+	c->f[0] = F_STEPS;
+	c->f[1] = F_ZERO;
+	c->f[2] = F_ZERO;
+	c->want = 0;
+}
+
+/* The modes, as in cand->modes, in which the privilege bits let it count. */
+static unsigned int privilege_modes(bool os, bool usr)
+{
+	unsigned int modes = 0, m;
+
+	for (m = 0; m < 8; m++)
+		if (m & 2 ? usr : os)
+			modes |= 1u << m;
+
+	return modes;
+}
+
+/* With either bit set the counter runs under EFER.SVME only. */
+static unsigned int hg_modes(uint64_t sel)
+{
+	bool guest_only = sel & SEL_AMD_GUESTONLY, host_only = sel & SEL_AMD_HOSTONLY;
+	unsigned int modes = 0, m;
+
+	if (!guest_only && !host_only)
+		return 0xff;
+
+	for (m = 0; m < 8; m++)
+		if (m & 4 && (m & 1 ? guest_only : host_only))
+			modes |= 1u << m;
+
+	return modes;
+}
+
+static bool decode_gp(const struct pmu *pmu, unsigned int n, struct cand *c)
+{
+	uint64_t sel = pmu->eventsel[n];
+	struct event ev;
+
+	if (!(sel & SEL_EN))
+		return false;
+
+	if (is_intel(pmu)) {
+		ev = decode_intel(pmu, sel);
+		c->modes = 0xff;
+	} else {
+		ev = decode_amd(sel);
+		c->modes = hg_modes(sel);
+	}
+	c->modes &= privilege_modes(sel & SEL_OS, sel & SEL_USR);
+	c->pmi = sel & SEL_INT;
+	qualify(c, &ev, sel);
+	return true;
+}
+
+static bool decode_fixed(const struct pmu *pmu, unsigned int n, struct cand *c)
+{
+	static const uint8_t fields[PMU_MAX_FIXED] = { F_RETIRED, F_STEPS, F_STEPS, F_STEPS };
+	uint64_t ctrl = pmu->fixed_ctrl >> (n * FIXED_BITS);
+
+	c->form = FORM_SUM;
+	c->f[0] = fields[n];
+	c->f[1] = F_ZERO;
+	c->f[2] = F_ZERO;
+	c->mult = n == FIXED_SLOTS ? PMU_SLOTS_PER_CYCLE : 1;
+	c->rate = c->mult;
+	c->want = 0;
+	c->modes = privilege_modes(ctrl & FIXED_OS, ctrl & FIXED_USR);
+	c->pmi = ctrl & FIXED_PMI;
+	return true;
+}
+
+/* Set the deadline from the counters' values, and tell the glue what changed. */
+static void rearm(struct pmu *pmu, uint32_t want)
+{
+	struct priv *p = priv_of(pmu);
+	uint64_t deadline = UINT64_MAX;
+	unsigned int i;
+
+	for (i = 0; i < p->nr_active; i++) {
+		const struct cand *c = &p->cand[p->active[i]];
+		uint64_t left, due;
+
+		if (!c->pmi || (c->form == FORM_ONCE && p->level & 1u << c->idx))
+			continue;
+		left = WIDTH_MASK + 1 - *counter(pmu, c->idx);
+		due = pmu->synced.steps + (c->rate == 1 ? left : (left + c->rate - 1) / c->rate);
+		if (due < deadline)
+			deadline = due;
+	}
+
+	if (p->pending == PENDING_DUE && p->pending_due < deadline)
+		deadline = p->pending_due;
+
+	if (deadline == pmu->deadline && want == pmu->want)
+		return;
+
+	pmu->deadline = deadline;
+	pmu->want = want;
+	if (pmu->ops && pmu->ops->rearm)
+		pmu->ops->rearm(pmu->opaque);
+}
+
+/* The mode, or what can count, has changed: find what counts now. */
+static void activate(struct pmu *pmu)
+{
+	unsigned int mode = mode_index(pmu->guest, pmu->user, pmu->svme);
+	struct priv *p = priv_of(pmu);
+	uint32_t want = 0, idxs = 0;
+	unsigned int i;
+
+	p->nr_active = 0;
+	p->metrics = false;
+
+	for (i = 0; i < p->nr_cand; i++) {
+		const struct cand *c = &p->cand[i];
+
+		if (!(c->modes & 1u << mode))
+			continue;
+		p->active[p->nr_active++] = i;
+		want |= c->want | PMU_WANT_ANY;
+		idxs |= 1u << c->idx;
+		if (c->idx == PMU_MAX_GP + FIXED_SLOTS)
+			p->metrics = pmu->global_ctrl & metrics_mask(pmu);
+	}
+
+	/* A condition that is not being looked at is false. */
+	p->level &= idxs;
+
+	rearm(pmu, want);
+}
+
+/* A register has changed: find what can count in any mode. */
+static void rebuild(struct pmu *pmu)
+{
+	struct priv *p = priv_of(pmu);
+	unsigned int idx;
+
+	p->nr_cand = 0;
+	for (idx = 0; idx < NR_COUNTERS; idx++) {
+		struct cand *c = &p->cand[p->nr_cand];
+		bool enabled;
+
+		if (has_global(pmu) && (!(pmu->global_ctrl & global_bit(idx)) ||
+					pmu->global_status & STATUS_CTR_FRZ))
+			continue;
+
+		if (idx < PMU_MAX_GP)
+			enabled = idx < pmu->model->nr_gp && decode_gp(pmu, idx, c);
+		else
+			enabled = idx - PMU_MAX_GP < pmu->model->nr_fixed &&
+				  decode_fixed(pmu, idx - PMU_MAX_GP, c);
+		if (!enabled || !c->modes || c->form == FORM_NONE)
+			continue;
+
+		c->idx = idx;
+		p->nr_cand++;
+	}
+
+	activate(pmu);
+}
+
+/* Counting. */
+
+/*
+ * Add the growth to the active counters.  True if one of them overflowed that
+ * wants a PMI.
+ */
+static bool account(struct pmu *pmu, const uint64_t *d)
+{
+	struct priv *p = priv_of(pmu);
+	bool pmi = false;
+	unsigned int i;
+
+	for (i = 0; i < p->nr_active; i++) {
+		const struct cand *c = &p->cand[p->active[i]];
+		uint64_t *ctr = counter(pmu, c->idx);
+		uint64_t n = 0;
+
+		switch (c->form) {
+		case FORM_SUM:
+			n = c->mult * (d[c->f[0]] + d[c->f[1]] + d[c->f[2]]);
+			break;
+		case FORM_COMPL:
+			n = d[F_STEPS] - d[c->f[0]];
+			break;
+		case FORM_ONCE:
+			if (d[F_STEPS] && !(p->level & 1u << c->idx)) {
+				p->level |= 1u << c->idx;
+				n = 1;
+			}
+			break;
+		}
+
+		n += *ctr;
+		*ctr = n & WIDTH_MASK;
+		if (n <= WIDTH_MASK)
+			continue;
+
+		if (has_global(pmu))
+			pmu->global_status |= global_bit(c->idx);
+		pmi |= c->pmi;
+	}
+
+	if (p->metrics) {
+		p->metrics_slots += PMU_SLOTS_PER_CYCLE * d[F_STEPS];
+		p->metrics_retiring += d[F_RETIRED];
+	}
+
+	return pmi;
+}
+
+/* An overflow happened that wants a PMI: now, or when the quirks say. */
+static void pend(struct pmu *pmu)
+{
+	struct priv *p = priv_of(pmu);
+
+	/* One that is on its way takes this one along. */
+	if (p->pending != PENDING_NONE)
+		return;
+
+	if (pmu->quirks.late && pmu->guest) {
+		p->pending = PENDING_HELD;
+	} else {
+		p->pending = PENDING_DUE;
+		p->pending_due = pmu->synced.steps + pmu->quirks.skid;
+	}
+}
+
+static void deliver(struct pmu *pmu)
+{
+	struct priv *p = priv_of(pmu);
+
+	if (p->pending != PENDING_DUE || pmu->synced.steps < p->pending_due)
+		return;
+
+	p->pending = PENDING_NONE;
+	if (has_global(pmu) && pmu->debugctl & DEBUGCTL_FREEZE_PMC &&
+	    !(pmu->global_status & STATUS_CTR_FRZ)) {
+		pmu->global_status |= STATUS_CTR_FRZ;
+		rebuild(pmu);
+	}
+	if (pmu->ops && pmu->ops->pmi)
+		pmu->ops->pmi(pmu->opaque);
+}
+
+/* The growth since the last sync, into the oracle and @d. */
+static void take(struct pmu *pmu, uint64_t *d)
+{
+	struct pmu_feed *at = &pmu->oracle.at[pmu->guest][pmu->user];
+	struct priv *p = priv_of(pmu);
+
+	d[F_STEPS] = pmu->feed.steps - pmu->synced.steps;
+	d[F_RETIRED] = pmu->feed.retired - pmu->synced.retired;
+	d[F_BRANCHES] = pmu->feed.branches - pmu->synced.branches;
+	d[F_TAKEN] = pmu->feed.branches_taken - pmu->synced.branches_taken;
+	d[F_BRANCH_MISSES] = pmu->feed.branch_misses - pmu->synced.branch_misses;
+	d[F_CACHE_REFS] = pmu->feed.cache_refs - pmu->synced.cache_refs;
+	d[F_CACHE_MISSES] = pmu->feed.cache_misses - pmu->synced.cache_misses;
+	d[F_LOADS] = pmu->feed.loads - pmu->synced.loads;
+	d[F_STORES] = pmu->feed.stores - pmu->synced.stores;
+	d[F_RMW] = p->rmw - p->rmw_synced;
+	d[F_ZERO] = 0;
+
+	at->steps += d[F_STEPS];
+	at->retired += d[F_RETIRED];
+	at->branches += d[F_BRANCHES];
+	at->branches_taken += d[F_TAKEN];
+	at->branch_misses += d[F_BRANCH_MISSES];
+	at->cache_refs += d[F_CACHE_REFS];
+	at->cache_misses += d[F_CACHE_MISSES];
+	at->loads += d[F_LOADS];
+	at->stores += d[F_STORES];
+
+	pmu->synced = pmu->feed;
+	p->rmw_synced = p->rmw;
+}
+
+void pmu_sync(struct pmu *pmu)
+{
+	struct priv *p = priv_of(pmu);
+	uint64_t d[F_NR];
+
+	take(pmu, d);
+	if (!p->nr_active && p->pending == PENDING_NONE)
+		return;
+
+	if (account(pmu, d))
+		pend(pmu);
+	deliver(pmu);
+	rearm(pmu, pmu->want);
+}
+
+void pmu_set_mode(struct pmu *pmu, bool guest, bool user, bool svme)
+{
+	struct priv *p = priv_of(pmu);
+	bool left;
+
+	pmu_sync(pmu);
+
+	if (is_intel(pmu))
+		svme = false;
+	if (guest == pmu->guest && user == pmu->user && svme == pmu->svme)
+		return;
+
+	left = pmu->guest && !guest;
+	pmu->guest = guest;
+	pmu->user = user;
+	pmu->svme = svme;
+	if (left && p->pending == PENDING_HELD) {
+		p->pending = PENDING_DUE;
+		p->pending_due = pmu->synced.steps + pmu->quirks.late_steps;
+	}
+
+	/* Nothing counts in any mode: nothing to find, and nothing is active. */
+	if (!p->nr_cand && p->pending == PENDING_NONE)
+		return;
+
+	/* First, as the deadline depends on what is still to be delivered. */
+	deliver(pmu);
+	activate(pmu);
+}
+
+/* PERF_METRICS. */
+
+/*
+ * Four fractions of 255: retiring, bad speculation, front end, back end.  What
+ * software wrote stands for the slots that FIXED_CTR3 held then; since then one
+ * slot retires per retired instruction, and the others are the back end's.
+ */
+static uint64_t metrics_value(struct pmu *pmu)
+{
+	struct priv *p = priv_of(pmu);
+	uint64_t slots = p->metrics_base + p->metrics_slots;
+	uint64_t val = 0, rest = 255;
+	unsigned int i;
+
+	if (!p->metrics_slots)
+		return pmu->metrics;
+
+	for (i = 0; i < 3; i++) {
+		uint64_t base = pmu->metrics >> (8 * i) & 0xff, part;
+		unsigned __int128 sum = (unsigned __int128)base * p->metrics_base;
+
+		if (i == 0)
+			sum += (unsigned __int128)255 * p->metrics_retiring;
+		part = sum / slots;
+		/* Software may have written fractions of more than the whole. */
+		if (part > rest)
+			part = rest;
+		rest -= part;
+		val |= part << (8 * i);
+	}
+
+	return val | rest << 24;
+}
+
+static void metrics_restart(struct pmu *pmu, uint64_t val, uint64_t base)
+{
+	struct priv *p = priv_of(pmu);
+
+	pmu->metrics = val;
+	p->metrics_base = base;
+	p->metrics_slots = 0;
+	p->metrics_retiring = 0;
+}
+
+/* Registers. */
+
+enum reg {
+	REG_UNKNOWN,		/* not the PMU's */
+	REG_ABSENT,		/* the PMU's, but this model has it not */
+	REG_SEL,
+	REG_PMC,		/* Intel: writes take 32 bits */
+	REG_A_PMC,
+	REG_CTR,		/* AMD */
+	REG_FIXED,
+	REG_FIXED_CTRL,
+	REG_STATUS,
+	REG_CTRL,
+	REG_STATUS_RESET,
+	REG_STATUS_SET,
+	REG_INUSE,
+	REG_METRICS,
+	REG_CAPABILITIES,
+	REG_DEBUGCTL,
+};
+
+static bool in_range(uint32_t msr, uint32_t first, uint32_t nr, unsigned int *n)
+{
+	*n = msr - first;
+	return msr >= first && msr - first < nr;
+}
+
+static enum reg find_intel(const struct pmu *pmu, uint32_t msr, unsigned int *n)
+{
+	if (in_range(msr, MSR_PMC0, pmu->model->nr_gp, n))
+		return REG_PMC;
+	if (in_range(msr, MSR_A_PMC0, pmu->model->nr_gp, n))
+		return REG_A_PMC;
+	if (in_range(msr, MSR_PERFEVTSEL0, pmu->model->nr_gp, n))
+		return REG_SEL;
+	if (in_range(msr, MSR_FIXED_CTR0, pmu->model->nr_fixed, n))
+		return REG_FIXED;
+	if (in_range(msr, MSR_FIXED_CTR0, PMU_MAX_FIXED, n))
+		return REG_ABSENT;
+
+	switch (msr) {
+	case MSR_DEBUGCTL:
+		return REG_DEBUGCTL;
+	case MSR_PERF_METRICS:
+		return pmu->model->perf_metrics ? REG_METRICS : REG_ABSENT;
+	case MSR_PERF_CAPABILITIES:
+		return REG_CAPABILITIES;
+	case MSR_FIXED_CTR_CTRL:
+		return REG_FIXED_CTRL;
+	case MSR_GLOBAL_STATUS:
+		return REG_STATUS;
+	case MSR_GLOBAL_CTRL:
+		return REG_CTRL;
+	case MSR_GLOBAL_STATUS_RESET:
+		return REG_STATUS_RESET;
+	case MSR_GLOBAL_STATUS_SET:
+		return REG_STATUS_SET;
+	case MSR_GLOBAL_INUSE:
+		return REG_INUSE;
+	case MSR_PEBS_ENABLE:
+	case MSR_PEBS_DATA_CFG:
+		return REG_ABSENT;
+	default:
+		return REG_UNKNOWN;
+	}
+}
+
+static enum reg find_amd(const struct pmu *pmu, uint32_t msr, unsigned int *n)
+{
+	if (in_range(msr, MSR_AMD_PERF_CTL0, 2 * pmu->model->nr_gp, n)) {
+		bool is_ctr = *n & 1;
+
+		*n /= 2;
+		return is_ctr ? REG_CTR : REG_SEL;
+	}
+	if (in_range(msr, MSR_K7_EVNTSEL0, NR_K7, n))
+		return REG_SEL;
+	if (in_range(msr, MSR_K7_PERFCTR0, NR_K7, n))
+		return REG_CTR;
+
+	switch (msr) {
+	case MSR_DEBUGCTL:
+		return REG_DEBUGCTL;
+	case MSR_AMD_GLOBAL_STATUS:
+		return has_global(pmu) ? REG_STATUS : REG_ABSENT;
+	case MSR_AMD_GLOBAL_CTL:
+		return has_global(pmu) ? REG_CTRL : REG_ABSENT;
+	case MSR_AMD_STATUS_CLR:
+		return has_global(pmu) ? REG_STATUS_RESET : REG_ABSENT;
+	case MSR_AMD_STATUS_SET:
+		return has_global(pmu) ? REG_STATUS_SET : REG_ABSENT;
+	default:
+		return REG_UNKNOWN;
+	}
+}
+
+static enum reg find(const struct pmu *pmu, uint32_t msr, unsigned int *n)
+{
+	return is_intel(pmu) ? find_intel(pmu, msr, n) : find_amd(pmu, msr, n);
+}
+
+/*
+ * The bits a write of that register may have set.  AMD's PMU faults on no
+ * value: it drops reserved bits and writes to read-only registers.
+ */
+static bool write_ok(const struct pmu *pmu, enum reg reg, uint64_t val)
+{
+	switch (reg) {
+	case REG_DEBUGCTL:
+		return !(val & ~debugctl_valid(pmu));
+	case REG_UNKNOWN:
+	case REG_ABSENT:
+		return false;
+	default:
+		break;
+	}
+
+	if (!is_intel(pmu))
+		return true;
+
+	switch (reg) {
+	case REG_SEL:
+		return !(val & ~SEL_INTEL_VALID);
+	case REG_PMC:
+		return true;
+	case REG_A_PMC:
+	case REG_FIXED:
+		return !(val & ~WIDTH_MASK);
+	case REG_FIXED_CTRL:
+		return !(val & ~fixed_ctrl_valid(pmu));
+	case REG_CTRL:
+		return !(val & ~global_valid(pmu));
+	case REG_STATUS_RESET:
+		return !(val & ~status_reset_valid(pmu));
+	case REG_STATUS_SET:
+		return !(val & ~status_set_valid(pmu));
+	case REG_METRICS:
+		return !(val >> 32);
+	default:
+		/* Read-only. */
+		return false;
+	}
+}
+
+/* False for what is no register of this model, too. */
+bool pmu_wrmsr_valid(const struct pmu *pmu, uint32_t msr, uint64_t val)
+{
+	unsigned int n;
+
+	return write_ok(pmu, find(pmu, msr, &n), val);
+}
+
+static uint64_t inuse(const struct pmu *pmu)
+{
+	uint64_t val = 0;
+	unsigned int i;
+
+	for (i = 0; i < pmu->model->nr_gp; i++) {
+		if (pmu->eventsel[i] & SEL_EVENT)
+			val |= BIT(i);
+		if (pmu->eventsel[i] & SEL_INT)
+			val |= INUSE_PMI;
+	}
+	for (i = 0; i < pmu->model->nr_fixed; i++) {
+		uint64_t ctrl = pmu->fixed_ctrl >> (i * FIXED_BITS);
+
+		if (ctrl & (FIXED_OS | FIXED_USR))
+			val |= BIT(GLOBAL_FIXED_SHIFT + i);
+		if (ctrl & FIXED_PMI)
+			val |= INUSE_PMI;
+	}
+
+	return val;
+}
+
+enum pmu_result pmu_rdmsr(struct pmu *pmu, uint32_t msr, uint64_t *val)
+{
+	unsigned int n;
+	enum reg reg = find(pmu, msr, &n);
+
+	pmu_sync(pmu);
+
+	switch (reg) {
+	case REG_UNKNOWN:
+		return PMU_UNKNOWN;
+	case REG_ABSENT:
+		return PMU_GP;
+	case REG_SEL:
+		*val = pmu->eventsel[n];
+		break;
+	case REG_PMC:
+	case REG_A_PMC:
+	case REG_CTR:
+		*val = pmu->gp[n];
+		break;
+	case REG_FIXED:
+		*val = pmu->fixed[n];
+		break;
+	case REG_FIXED_CTRL:
+		*val = pmu->fixed_ctrl;
+		break;
+	case REG_STATUS:
+		*val = pmu->global_status;
+		break;
+	case REG_CTRL:
+		*val = pmu->global_ctrl;
+		break;
+	case REG_STATUS_RESET:
+	case REG_STATUS_SET:
+		*val = 0;
+		break;
+	case REG_INUSE:
+		*val = inuse(pmu);
+		break;
+	case REG_METRICS:
+		*val = metrics_value(pmu);
+		break;
+	case REG_CAPABILITIES:
+		*val = PERF_CAP_FW_WRITES | (pmu->model->perf_metrics ? PERF_CAP_METRICS : 0);
+		break;
+	case REG_DEBUGCTL:
+		*val = pmu->debugctl;
+		break;
+	}
+
+	return PMU_OK;
+}
+
+enum pmu_result pmu_wrmsr(struct pmu *pmu, uint32_t msr, uint64_t val)
+{
+	unsigned int n;
+	enum reg reg = find(pmu, msr, &n);
+
+	pmu_sync(pmu);
+
+	if (reg == REG_UNKNOWN)
+		return PMU_UNKNOWN;
+	if (!write_ok(pmu, reg, val))
+		return PMU_GP;
+
+	switch (reg) {
+	case REG_SEL:
+		pmu->eventsel[n] = is_intel(pmu) ? val : val & SEL_AMD_VALID;
+		break;
+	case REG_PMC:
+		pmu->gp[n] = (uint64_t)(int64_t)(int32_t)(uint32_t)val & WIDTH_MASK;
+		break;
+	case REG_A_PMC:
+	case REG_CTR:
+		pmu->gp[n] = val & WIDTH_MASK;
+		break;
+	case REG_FIXED:
+		pmu->fixed[n] = val;
+		if (n == FIXED_SLOTS)
+			metrics_restart(pmu, 0, 0);
+		break;
+	case REG_FIXED_CTRL:
+		pmu->fixed_ctrl = val;
+		break;
+	case REG_CTRL:
+		pmu->global_ctrl = val & global_valid(pmu);
+		break;
+	case REG_STATUS_RESET:
+		pmu->global_status &= ~val;
+		break;
+	case REG_STATUS_SET:
+		pmu->global_status |= val & status_set_valid(pmu);
+		break;
+	case REG_METRICS:
+		metrics_restart(pmu, val, pmu->fixed[FIXED_SLOTS]);
+		break;
+	case REG_DEBUGCTL:
+		pmu->debugctl = val;
+		break;
+	default:
+		/* AMD's GLOBAL_STATUS: dropped. */
+		break;
+	}
+
+	rebuild(pmu);
+	return PMU_OK;
+}
+
+enum pmu_result pmu_rdpmc(struct pmu *pmu, uint32_t ecx, uint64_t *val)
+{
+	pmu_sync(pmu);
+
+	if (ecx < pmu->model->nr_gp) {
+		*val = pmu->gp[ecx];
+		return PMU_OK;
+	}
+	if (!is_intel(pmu))
+		return PMU_GP;
+
+	if (ecx >= RDPMC_FIXED && ecx - RDPMC_FIXED < pmu->model->nr_fixed) {
+		*val = pmu->fixed[ecx - RDPMC_FIXED];
+		return PMU_OK;
+	}
+	if (ecx == RDPMC_METRICS && pmu->model->perf_metrics) {
+		*val = metrics_value(pmu);
+		return PMU_OK;
+	}
+
+	return PMU_GP;
+}
+
+/* Start and reset. */
+
+void pmu_reset(struct pmu *pmu)
+{
+	struct priv *p = priv_of(pmu);
+	uint64_t d[F_NR];
+
+	take(pmu, d);
+
+	memset(pmu->gp, 0, sizeof(pmu->gp));
+	memset(pmu->eventsel, 0, sizeof(pmu->eventsel));
+	memset(pmu->fixed, 0, sizeof(pmu->fixed));
+	pmu->fixed_ctrl = 0;
+	pmu->global_ctrl = has_global(pmu) ? gp_mask(pmu) : 0;
+	pmu->global_status = 0;
+	pmu->debugctl = 0;
+	metrics_restart(pmu, 0, 0);
+
+	p->pending = PENDING_NONE;
+	p->last_load = UINT64_MAX;
+	memset(p->targets, 0, sizeof(p->targets));
+	memset(p->direction, 1, sizeof(p->direction));
+	memset(p->cache, 0, sizeof(p->cache));
+
+	rebuild(pmu);
+}
+
+void pmu_init(struct pmu *pmu, const struct pmu_model *model,
+	      const struct pmu_ops *ops, void *opaque)
+{
+	memset(pmu, 0, sizeof(*pmu));
+	pmu->model = model;
+	pmu->ops = ops;
+	pmu->opaque = opaque;
+	pmu->deadline = UINT64_MAX;
+	pmu_reset(pmu);
+}
+
+/* Predictor and cache. */
+
+/*
+ * The direction comes from a table of two-bit counters, the target of a branch
+ * predicted taken from a tagged table of last targets.  A branch the target
+ * table does not know is a direct one for all the predictor can tell, and its
+ * target is then as good as known.  An indirect branch met first is a miss all
+ * the same, as every counter starts at "not taken".
+ */
+void pmu_branch(struct pmu *pmu, uint64_t ip, uint64_t target, bool taken)
+{
+	struct priv *p = priv_of(pmu);
+	uint8_t *dir = &p->direction[(ip ^ ip >> 10) % PREDICTOR_SIZE];
+	unsigned int t = (ip ^ ip >> 6) % TARGETS_SIZE;
+	bool miss = (*dir >= 2) != taken;
+
+	if (taken) {
+		if (p->targets[t].ip == ip && p->targets[t].target != target)
+			miss = true;
+		p->targets[t].ip = ip;
+		p->targets[t].target = target;
+		if (*dir < 3)
+			++*dir;
+	} else if (*dir) {
+		--*dir;
+	}
+
+	pmu->feed.branch_misses += miss;
+}
+
+/* Look the line up and bring it to the front; true on a hit. */
+static bool cache_touch(struct priv *p, uint64_t paddr, bool evict)
+{
+	uint64_t line = paddr >> CACHE_LINE_SHIFT;
+	uint64_t *set = p->cache[line % CACHE_SETS];
+	unsigned int way;
+	bool hit;
+
+	line++;
+	if (set[0] == line && !evict)
+		return true;
+
+	for (way = 0; way < CACHE_WAYS && set[way] != line; way++)
+		;
+	hit = way < CACHE_WAYS;
+
+	if (evict) {
+		if (hit) {
+			memmove(&set[way], &set[way + 1], (CACHE_WAYS - 1 - way) * sizeof(*set));
+			set[CACHE_WAYS - 1] = 0;
+		}
+		return hit;
+	}
+
+	if (!hit)
+		way = CACHE_WAYS - 1;
+	memmove(&set[1], &set[0], way * sizeof(*set));
+	set[0] = line;
+	return hit;
+}
+
+void pmu_mem(struct pmu *pmu, uint64_t paddr, bool write)
+{
+	struct priv *p = priv_of(pmu);
+
+	/*
+	 * An instruction that loads, computes and stores is not told from a load
+	 * followed by a store of the same address by another one.
+	 */
+	if (write) {
+		pmu->feed.stores++;
+		p->rmw += p->last_load == paddr;
+		p->last_load = UINT64_MAX;
+	} else {
+		pmu->feed.loads++;
+		p->last_load = paddr;
+	}
+
+	if (!(pmu->want & PMU_WANT_CACHE))
+		return;
+	pmu->feed.cache_refs++;
+	pmu->feed.cache_misses += !cache_touch(p, paddr, false);
+}
+
+void pmu_flush(struct pmu *pmu, uint64_t paddr)
+{
+	pmu->feed.cache_refs++;
+	pmu->feed.cache_misses += !cache_touch(priv_of(pmu), paddr, true);
+}
