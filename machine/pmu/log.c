@@ -107,12 +107,12 @@ static struct slot *lookup(const struct table *t, uint64_t key)
 	}
 }
 
-static bool grow(struct table *t)
+static bool grow(struct table *t, uint32_t max)
 {
 	struct table new = { .size = t->size ? 2 * t->size : MIN_SLOTS, .used = t->used };
 	uint32_t i;
 
-	if (new.size > MAX_SLOTS)
+	if (new.size > max)
 		return false;
 	new.slots = calloc(new.size, sizeof(*new.slots));
 	if (!new.slots)
@@ -134,7 +134,7 @@ static void count(struct counts *c, uint64_t key, bool fault)
 
 	if (!s || !s->key) {
 		/* At most three quarters full, so that a lookup ends. */
-		if (4 * (t->used + 1) > 3 * t->size && !grow(t)) {
+		if (4 * (t->used + 1) > 3 * t->size && !grow(t, MAX_SLOTS)) {
 			c->lost++;
 			return;
 		}
@@ -156,7 +156,10 @@ static int compare_slots(const void *a, const void *b)
 	return x->key < y->key ? -1 : x->key > y->key;
 }
 
-/* Add, or with @negative take away, all of @from. */
+/*
+ * Add, or with @negative take away, all of @from.  False when out of memory; the
+ * bound is on what is counted, not on sums.
+ */
 static bool add_table(struct table *to, const struct table *from, bool negative)
 {
 	uint32_t i;
@@ -169,7 +172,7 @@ static bool add_table(struct table *to, const struct table *from, bool negative)
 			continue;
 		s = lookup(to, f->key);
 		if (!s || !s->key) {
-			if (4 * (to->used + 1) > 3 * to->size && !grow(to))
+			if (4 * (to->used + 1) > 3 * to->size && !grow(to, UINT32_MAX / 4))
 				return false;
 			s = lookup(to, f->key);
 			s->key = f->key;

@@ -135,10 +135,10 @@ enum form {
 #define NR_COUNTERS		(PMU_MAX_GP + PMU_MAX_FIXED)
 
 /*
- * Most loads, stores and cache accesses of one step, for the deadline.  An
- * instruction that makes more (a gather, an FXSAVE) can raise its PMI late.
+ * Most loads, stores and cache accesses of one step together, for the deadline.
+ * An instruction that makes more (an XSAVE, say) can raise its PMI late.
  */
-#define MAX_ACCESSES		8
+#define MAX_ACCESSES		16
 
 struct cand {
 	uint8_t idx;		/* counter: gp below PMU_MAX_GP, fixed from there on */
@@ -486,7 +486,7 @@ static void qualify(struct cand *c, const struct event *ev, uint64_t sel)
 	if (!cmask && !edge) {
 		c->form = FORM_SUM;
 		c->mult = ev->mult;
-		c->rate = ev->class == EV_MULTI ? 2 * MAX_ACCESSES : ev->mult;
+		c->rate = ev->class == EV_MULTI ? MAX_ACCESSES : ev->mult;
 		return;
 	}
 
@@ -500,7 +500,7 @@ static void qualify(struct cand *c, const struct event *ev, uint64_t sel)
 		/* How a step's events are spread is not known. */
 		if (cmask == 1 && !inv) {
 			c->form = FORM_SUM;
-			c->rate = 2 * MAX_ACCESSES;
+			c->rate = MAX_ACCESSES;
 		}
 		return;
 	}

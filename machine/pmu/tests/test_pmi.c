@@ -257,7 +257,7 @@ static void deadline_moves(void **state)
 	assert_int_equal(pmu_deadline(&f.pmu), 160);
 	wr(&f, 0x4c1, -5ull & MASK48);
 	assert_int_equal(pmu_deadline(&f.pmu), 95);
-	/* Accesses: eight, and of loads and stores together sixteen, a step. */
+	/* Sixteen accesses a step at most. */
 	wr(&f, 0x186, SEL_ON | SEL_INT | 0x83d0);
 	assert_int_equal(pmu_deadline(&f.pmu), 91);
 	wr(&f, 0x186, 0);
