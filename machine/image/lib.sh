@@ -1,0 +1,138 @@
+# shellcheck shell=sh
+# What a script that runs in L1 (machine/run --script) may use.
+#
+#   plan is not needed: machine/run counts the points and prints it.
+#   ok NAME; not_ok NAME; skip NAME REASON; diag TEXT
+#   is GOT WANT NAME          point: the two are equal
+#   check NAME COMMAND...     point: COMMAND ends with 0 (its output becomes "# ...")
+#   selftest NAME [ARG...]    point: a kernel selftest; exit status 4 is a skip
+#   bail TEXT                 end the run here, failed
+#   kvm_load [NAME=VALUE...]  (re)load the KVM modules; each parameter goes to the
+#                             module that has it
+#   kvm_param NAME            its value now, "" when no module has it
+#   l2 [OPTION...] COMMAND    boot a guest, run COMMAND there, print its output,
+#                             return its exit status (125: guest did not come up or end)
+#        --legacy --mediated  reload KVM for it with enable_mediated_pmu=0 or =1
+#        --cpus N  --mem MB  --timeout SECONDS (of the machine's clock)
+#        --cpu FLAGS          default: host,pmu=on
+#        --append TEXT        guest's kernel command line
+#        --qemu ARGS          more words for QEMU
+#   mwindow open|close|mark|run ID ...   windows of the machine log
+#   work-loop, pmu-selfcount             workloads of known counts, here and in the guest
+
+tap_n=0
+tap_failed=0
+
+ok() { tap_n=$((tap_n + 1)); echo "ok $tap_n - $1"; }
+not_ok() { tap_n=$((tap_n + 1)); tap_failed=$((tap_failed + 1)); echo "not ok $tap_n - $1"; }
+skip() { tap_n=$((tap_n + 1)); echo "ok $tap_n - $1 # SKIP $2"; }
+diag() { echo "$*" | sed 's/^/# /'; }
+bail() { echo "Bail out! $*"; exit 1; }
+
+is() {
+	if [ "$1" = "$2" ]; then ok "$3"; return; fi
+	not_ok "$3"
+	diag "got:    $1"
+	diag "wanted: $2"
+	return 1
+}
+
+check() {
+	check_name=$1; shift
+	"$@" >/tmp/check.out 2>&1
+	check_status=$?
+	sed 's/^/# /' /tmp/check.out
+	[ $check_status = 0 ] && ok "$check_name" && return
+	not_ok "$check_name"
+	diag "exit status $check_status: $*"
+	return 1
+}
+
+selftest() {
+	test_path=$(find /machine/selftests -name "$1" -type f 2>/dev/null | head -n 1)
+	test_name=$*
+	[ -n "$test_path" ] || { not_ok "$test_name"; diag "no such selftest here"; return 1; }
+	shift
+	"$test_path" "$@" >/tmp/selftest.out 2>&1
+	test_status=$?
+	sed 's/^/# /' /tmp/selftest.out
+	case $test_status in
+	0) ok "$test_name" ;;
+	4) skip "$test_name" "$(grep -i -m 1 'skip\|requirement' /tmp/selftest.out | tr -d '#' | sed 's/^ *//')" ;;
+	*) not_ok "$test_name"; diag "exit status $test_status"; return 1 ;;
+	esac
+}
+
+kvm_load() {
+	for kvm_mod in $(echo "$KVM_MODULES" | tr ' ' '\n' | sed '1!G;h;$!d'); do
+		[ ! -d "/sys/module/$kvm_mod" ] || rmmod "$kvm_mod" || return
+	done
+	for kvm_arg in "$@"; do
+		cat /machine/modules/*.parm | grep -qx "${kvm_arg%%=*}" ||
+			{ echo "kvm_load: no KVM module has a parameter ${kvm_arg%%=*}" >&2; return 1; }
+	done
+	for kvm_mod in $KVM_MODULES; do
+		kvm_args=
+		for kvm_arg in "$@"; do
+			grep -qx "${kvm_arg%%=*}" "/machine/modules/$kvm_mod.parm" &&
+				kvm_args="$kvm_args $kvm_arg"
+		done
+		# shellcheck disable=SC2086
+		insmod "/machine/modules/$kvm_mod.ko" $kvm_args ||
+			{ echo "kvm_load: $kvm_mod$kvm_args refused" >&2; return 1; }
+	done
+	kvm_loaded=$*
+}
+
+kvm_param() { cat /sys/module/kvm*/parameters/"$1" 2>/dev/null | head -n 1; }
+
+# Reload only when that changes something: it costs half a second.
+kvm_mediated() {
+	[ "$(kvm_param enable_mediated_pmu)" != "$1" ] || return 0
+	if [ "$1" = N ] && [ -z "$(kvm_param enable_mediated_pmu)" ]; then return 0; fi
+	kvm_keep=
+	for kvm_arg in $kvm_loaded; do
+		case $kvm_arg in enable_mediated_pmu=*) ;; *) kvm_keep="$kvm_keep $kvm_arg" ;; esac
+	done
+	# shellcheck disable=SC2086
+	kvm_load $kvm_keep enable_mediated_pmu=$1
+}
+
+l2() {
+	l2_cpus=1 l2_mem=256 l2_cpu=host,pmu=on l2_append='' l2_qemu='' l2_timeout=300
+	while [ $# -gt 1 ]; do
+		case $1 in
+		--legacy) kvm_mediated N || return 125; shift ;;
+		--mediated) kvm_mediated Y || return 125; shift ;;
+		--cpus) l2_cpus=$2; shift 2 ;;
+		--mem) l2_mem=$2; shift 2 ;;
+		--cpu) l2_cpu=$2; shift 2 ;;
+		--timeout) l2_timeout=$2; shift 2 ;;
+		--append) l2_append=$2; shift 2 ;;
+		--qemu) l2_qemu=$2; shift 2 ;;
+		*) echo "l2: unknown option $1" >&2; return 125 ;;
+		esac
+	done
+	# More than one guest may run: nothing is shared.
+	l2_dir=$(mktemp -d /tmp/l2.XXXXXX)
+	echo "$1" >"$l2_dir/command"
+	cp /machine/l2/initrd "$l2_dir/initrd"
+	(cd "$l2_dir" && echo command | cpio -o -H newc 2>/dev/null) >>"$l2_dir/initrd"
+	# shellcheck disable=SC2086
+	timeout "$l2_timeout" qemu-system-x86_64 -accel kvm $L2_MACHINE -nodefaults -no-user-config \
+		-no-reboot -display none -cpu "$l2_cpu" -smp "$l2_cpus" -m "$l2_mem" \
+		-serial stdio -kernel /machine/l2/kernel -initrd "$l2_dir/initrd" \
+		-append "console=ttyS0 quiet panic=-1 reboot=t nokaslr $L2_CMDLINE $l2_append" $l2_qemu \
+		</dev/null >"$l2_dir/console" 2>&1
+	l2_status=$?
+	# Between the marks is the command's output; more than that only on failure.
+	sed -n '/^L2-BEGIN/,/^L2-END/ { /^L2-BEGIN/d; /^L2-END/d; p }' "$l2_dir/console" | tr -d '\r'
+	l2_end=$(sed -n 's/^L2-END \([0-9]*\).*/\1/p' "$l2_dir/console")
+	if [ -z "$l2_end" ]; then
+		echo "l2: guest ended without an end mark, QEMU with status $l2_status; its console:"
+		tail -n 40 "$l2_dir/console" | tr -d '\r' | sed 's/^/l2| /'
+		l2_end=125
+	fi
+	rm -rf "$l2_dir"
+	return "$l2_end"
+}
