@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Members of BX_CPU_C, included in the middle of the class; pmu_glue.h explains
+ * them, pmu_glue.cc has the bodies.
+ */
+  struct pmu_glue pmug;
+
+  void pmu_setup(void);
+  void pmu_hw_reset(void);
+  bool pmu_save_global_ctrl_supported(void) const;
+  void pmu_cpuid(Bit32u function, cpuid_function_t *leaf) const;
+
+  /* The step in flight did not retire its instruction, if it had one. */
+  BX_CPP_INLINE void pmu_landing(void) {
+    if (!(pmug.paid_icount == icount && pmug.paid_retired)) pmug.nonretired++;
+    pmug.between = false;
+    icount++;
+  }
+  BX_CPP_INLINE void pmu_rep_iteration(void) {
+    pmug.nonretired++;
+    if (++icount >= pmug.stop) signal_event(BX_EVENT_PMU);
+  }
+  BX_CPP_INLINE void pmu_rep_unfinished(void) { pmug.nonretired++; }
+
+  /* At the end of a trace: is the model due? */
+  BX_CPP_INLINE bool pmu_due(void) const { return icount >= pmug.stop; }
+
+  /* Is each single access of interest? */
+  BX_CPP_INLINE bool pmu_wants_accesses(void) const {
+    return (pmug.pmu.want & (PMU_WANT_CACHE | PMU_WANT_MEM)) != 0;
+  }
+
+  void pmu_boundary(void);
+  void pmu_feed_totals(void);
+  void pmu_close_step(bool retires);
+  void pmu_rearm(void);
+  void pmu_raise_pmi(void);
+
+  bool pmu_msr_read(Bit32u index, Bit64u *val);
+  bool pmu_msr_write(Bit32u index, Bit64u val);
+  bool pmu_rdpmc_read(Bit32u index, Bit64u *val);
+  void pmu_log_msr(enum pmu_log_access what, Bit32u index, bool faulted);
+  void pmu_port_write(Bit32u val);
+
+  void pmu_enter_guest(void);
+  void pmu_leave_guest(Bit32u reason, Bit32u msr, bool wr, bool retires);
+  void pmu_enter_host(void);
+
+  bool pmu_vmenter_check_host(void);
+  bool pmu_vmenter_check_guest(void);
+  void pmu_vmenter_load(void);
+  void pmu_vmexit_begin(Bit32u reason);
+  void pmu_vmexit_save(void);
+  void pmu_vmexit_load(void);
