@@ -194,7 +194,10 @@ void pmu_set_mode(struct pmu *pmu, bool guest, bool user, bool svme);
 enum pmu_result pmu_rdmsr(struct pmu *pmu, uint32_t msr, uint64_t *val);
 enum pmu_result pmu_wrmsr(struct pmu *pmu, uint32_t msr, uint64_t val);
 
-/* Would WRMSR of @val be refused with #GP?  For VMCS checks.  No side effect. */
+/*
+ * Would WRMSR of @val be accepted?  False also for what pmu_wrmsr() does not
+ * know.  For VMCS checks.  No side effect.
+ */
 bool pmu_wrmsr_valid(const struct pmu *pmu, uint32_t msr, uint64_t val);
 
 /*
@@ -219,8 +222,9 @@ void pmu_cpuid_80000022(const struct pmu_model *model, uint32_t regs[4]);
 void pmu_branch(struct pmu *pmu, uint64_t ip, uint64_t target, bool taken);
 
 /*
- * A data access of the physical address @paddr.  Updates loads, stores and the
- * cache.  Call only while pmu->want has PMU_WANT_CACHE or PMU_WANT_MEM.
+ * A data access of the physical address @paddr.  An instruction that reads and
+ * writes the same operand makes two: the load, then the store of the same
+ * address.  Updates loads, stores and the cache.  Call only while pmu->want has PMU_WANT_CACHE or PMU_WANT_MEM.
  */
 void pmu_mem(struct pmu *pmu, uint64_t paddr, bool write);
 

@@ -152,6 +152,25 @@ static void overflow_together(void **state)
 	assert_int_equal(rd(&f, STATUS), BIT(0) | BIT(32));
 }
 
+/* Of two that overflow at once one INT is enough, whichever it is. */
+static void overflow_one_int(void **state)
+{
+	unsigned int with_int;
+	struct fix f;
+
+	(void)state;
+	for (with_int = 0; with_int < 2; with_int++) {
+		fix_init(&f, "amd-v2");
+		wr(&f, 0xc0010201, MASK48);
+		wr(&f, 0xc0010203, MASK48);
+		wr(&f, 0xc0010200, SEL_ON | 0x76 | (with_int == 0 ? SEL_INT : 0));
+		wr(&f, 0xc0010202, SEL_ON | 0x76 | (with_int == 1 ? SEL_INT : 0));
+		run(&f, 1);
+		assert_int_equal(f.pmis, 1);
+		assert_int_equal(rd(&f, 0xc0000300), 3);
+	}
+}
+
 /* The PMI comes at the sync of the register access that stops the counter. */
 static void overflow_at_disable(void **state)
 {
@@ -346,13 +365,25 @@ static void quirk_skid(void **state)
 		run(&f, 100);
 		assert_int_equal(f.pmis, 1);
 
+		/* A second overflow neither holds the first one's PMI up nor adds one. */
+		arm(&f, r, SEL_ON | SEL_INT | r->cycles, 10);
+		run(&f, 10);
+		wr(&f, r->ctr, -20ull & MASK48);
+		run(&f, 20);
+		assert_int_equal(f.pmis, 1);
+		run(&f, 10);
+		assert_int_equal(f.pmis, 2);
+		run(&f, 100);
+		assert_int_equal(f.pmis, 2);
+		wr(&f, r->sel, 0);
+
 		/* Reset takes one on its way along. */
 		arm(&f, r, SEL_ON | SEL_INT | r->cycles, 10);
 		run(&f, 10);
 		pmu_reset(&f.pmu);
 		assert_int_equal(pmu_deadline(&f.pmu), UINT64_MAX);
 		run(&f, 100);
-		assert_int_equal(f.pmis, 1);
+		assert_int_equal(f.pmis, 2);
 	}
 }
 
@@ -428,6 +459,7 @@ int main(void)
 		cmocka_unit_test(overflow_without_int),
 		cmocka_unit_test(overflow_fixed),
 		cmocka_unit_test(overflow_together),
+		cmocka_unit_test(overflow_one_int),
 		cmocka_unit_test(overflow_at_disable),
 		cmocka_unit_test(status_set),
 		cmocka_unit_test(deadline_is_exact),
