@@ -224,7 +224,8 @@ void pmu_branch(struct pmu *pmu, uint64_t ip, uint64_t target, bool taken);
 /*
  * A data access of the physical address @paddr.  An instruction that reads and
  * writes the same operand makes two: the load, then the store of the same
- * address.  Updates loads, stores and the cache.  Call only while pmu->want has PMU_WANT_CACHE or PMU_WANT_MEM.
+ * address.  Updates loads, stores and the cache.  Call only while pmu->want has
+ * PMU_WANT_CACHE or PMU_WANT_MEM.
  */
 void pmu_mem(struct pmu *pmu, uint64_t paddr, bool write);
 

@@ -279,15 +279,15 @@ static void host_guest(void **state)
 		{ SEL_HOSTONLY,			{ { false, false }, { true, false } } },
 		{ SEL_GUESTONLY | SEL_HOSTONLY,	{ { false, false }, { true, true } } },
 	};
-	unsigned int i, r, svme, guest, user;
+	unsigned int i, r, m;
 	struct fix f;
 
 	(void)state;
 	for_each_model(i, &f) {
 		for (r = 0; r < 4; r++) {
-			for (svme = 0; svme < 2; svme++)
-				for (guest = 0; guest < 2; guest++)
-					for (user = 0; user < 2; user++) {
+			for (m = 0; m < 8; m++) {
+				bool guest = m & 1, user = m & 2, svme = m & 4;
+
 				pmu_set_mode(&f.pmu, guest, user, svme);
 				wr(&f, CTL(3), SEL_ON | 0xc0 | rules[r].sel);
 				wr(&f, CTR(3), 0);
