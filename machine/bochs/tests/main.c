@@ -1,0 +1,605 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Unit cases of the accounting, on bare metal: counts must be exact.  TAP on
+ * COM1, then power off.  Runs on every PMU model but amd-v1.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+
+#define LAPIC_REG(off) (*(volatile u32 *)(0xfee00000ul + (off)))
+#define LVTPC LAPIC_REG(0x340)
+
+extern u64 g_on, pmi_rip;
+extern u32 g_msr, pmi_count;
+extern u8 vmcb[4096];
+extern struct { u16 limit; u64 base; } __attribute__((packed)) gdtr;
+extern u8 tss[104];
+
+extern u8 h_iret[], h_skip2[], h_fault[], h_eoi[], h_pmi[], h_nmi[], h_bad[], int_to_kernel[],
+	syscall_entry[], pmi_start[], guest_cpuid[], guest_wrmsr[], vmx_exit[];
+
+static bool amd;
+static unsigned int nr, failed;
+
+/* Output. */
+
+static inline void outb(u16 port, u8 val) { asm volatile("outb %0, %1" :: "a"(val), "Nd"(port)); }
+static inline u8 inb(u16 port) { u8 val; asm volatile("inb %1, %0" : "=a"(val) : "Nd"(port)); return val; }
+static inline void outl(u16 port, u32 val) { asm volatile("outl %0, %1" :: "a"(val), "Nd"(port)); }
+
+static void put(char c)
+{
+	while (!(inb(0x3fd) & 0x20))
+		;
+	outb(0x3f8, c);
+}
+
+static void puts(const char *s)
+{
+	while (*s)
+		put(*s++);
+}
+
+static void putn(u64 n)
+{
+	char buf[21], *p = buf + 20;
+
+	*p = 0;
+	do
+		*--p = '0' + n % 10;
+	while (n /= 10);
+	puts(p);
+}
+
+static void puth(u64 n)
+{
+	int i;
+
+	puts("0x");
+	for (i = 60; i >= 0; i -= 4)
+		put("0123456789abcdef"[(n >> i) & 15]);
+}
+
+static void ok(bool good, const char *name)
+{
+	puts(good ? "ok " : "not ok ");
+	putn(++nr);
+	puts(" - ");
+	puts(name);
+	puts("\n");
+	failed += !good;
+}
+
+static void is(const char *name, const char *what, u64 got, u64 want)
+{
+	if (got == want)
+		return;
+	puts("# ");
+	puts(name);
+	puts(": ");
+	puts(what);
+	puts(" is ");
+	putn(got);
+	puts(", not ");
+	putn(want);
+	puts("\n");
+}
+
+static void __attribute__((noreturn)) off(void)
+{
+	const char *s;
+
+	puts("1..");
+	putn(nr);
+	puts("\n");
+	while (!(inb(0x3fd) & 0x40))
+		;
+	for (s = "Shutdown"; *s; s++)
+		outb(0x8900, *s);
+	for (;;)
+		asm volatile("hlt");
+}
+
+void bad_event(u64 rip, u64 second);
+void bad_event(u64 rip, u64 second)
+{
+	puts("Bail out! unexpected event, stack: ");
+	puth(rip);
+	put(' ');
+	puth(second);
+	put('\n');
+	off();
+}
+
+/* Processor. */
+
+static inline void wrmsr(u32 msr, u64 val)
+{
+	asm volatile("wrmsr" :: "c"(msr), "a"((u32)val), "d"((u32)(val >> 32)) : "memory");
+}
+
+static inline u64 rdmsr(u32 msr)
+{
+	u32 lo, hi;
+
+	asm volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
+	return lo | (u64)hi << 32;
+}
+
+static inline u64 rdpmc(u32 ecx)
+{
+	u32 lo, hi;
+
+	asm volatile("rdpmc" : "=a"(lo), "=d"(hi) : "c"(ecx));
+	return lo | (u64)hi << 32;
+}
+
+static u32 cpuid(u32 leaf, u32 *ebx)
+{
+	u32 a = leaf, b, c = 0, d;
+
+	asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	*ebx = b;
+	return a;
+}
+
+static struct { u16 lo, sel; u8 ist, type; u16 mid; u32 hi, zero; } idt[256];
+
+static void gate(unsigned int vector, const void *handler, unsigned int dpl)
+{
+	u64 addr = (u64)handler;
+
+	idt[vector].lo = addr;
+	idt[vector].sel = 8;
+	idt[vector].type = 0x8e | dpl << 5;
+	idt[vector].mid = addr >> 16;
+	idt[vector].hi = addr >> 32;
+}
+
+static void setup(void)
+{
+	struct { u16 limit; u64 base; } __attribute__((packed)) idtr = { sizeof(idt) - 1, (u64)idt };
+	unsigned int i;
+	u32 b;
+
+	outb(0x3f9, 0);		/* no interrupts; 115200 8n1, FIFO */
+	outb(0x3fb, 0x83);
+	outb(0x3f8, 1);
+	outb(0x3f9, 0);
+	outb(0x3fb, 3);
+	outb(0x3fa, 7);
+	outb(0x21, 0xff);
+	outb(0xa1, 0xff);
+
+	for (i = 0; i < 256; i++)
+		gate(i, h_bad, 0);
+	gate(1, h_iret, 0);
+	gate(2, h_nmi, 0);
+	gate(3, h_iret, 3);
+	gate(6, h_skip2, 0);
+	gate(13, h_fault, 0);
+	gate(14, h_fault, 0);
+	gate(0x40, h_iret, 0);
+	gate(0x41, int_to_kernel, 3);
+	gate(0x50, h_pmi, 0);
+	gate(0x51, h_eoi, 0);
+	asm volatile("lidt %0" :: "m"(idtr));
+
+	cpuid(0, &b);
+	amd = b == 0x68747541;
+	LAPIC_REG(0xf0) = 0x1ff;
+	wrmsr(0xc0000081, 0x0020000800000000);
+	wrmsr(0xc0000082, (u64)syscall_entry);
+	wrmsr(0xc0000084, 0x300);
+}
+
+/* Counters: 0 instructions at CPL 0, 1 at CPL 3, 2 branches, 3 steps. */
+
+enum { K, U, B, C, NR };
+
+#define SEL(ev, bits) ((ev) | (bits) | 1 << 22)
+#define OS (1 << 17)
+#define USR (1 << 16)
+#define INT (1 << 20)
+#define GUESTONLY (1ull << 40)
+#define HOSTONLY (1ull << 41)
+
+static void program(u64 more)
+{
+	u32 instr = 0xc0, br = amd ? 0xc2 : 0xc4, cyc = amd ? 0x76 : 0x3c;
+	u64 sel[NR] = { SEL(instr, OS), SEL(instr, USR), SEL(br, OS | USR), SEL(cyc, OS | USR) };
+	unsigned int i;
+
+	g_msr = amd ? 0xc0000301 : 0x38f;
+	wrmsr(g_msr, 0);
+	for (i = 0; i < NR; i++) {
+		wrmsr(amd ? 0xc0010200 + 2 * i : 0x186 + i, sel[i] | more);
+		wrmsr(amd ? 0xc0010201 + 2 * i : 0xc1 + i, 0);
+	}
+	g_on = 0xf;
+}
+
+static void expect(const char *name, u64 k, u64 u, u64 b)
+{
+	u64 got[NR];
+	unsigned int i;
+
+	for (i = 0; i < NR; i++)
+		got[i] = rdpmc(i);
+	is(name, "kernel instructions", got[K], k);
+	is(name, "user instructions", got[U], u);
+	is(name, "branches", got[B], b);
+	ok(got[K] == k && got[U] == u && got[B] == b && got[C] >= k + u, name);
+}
+
+#define STOP 4		/* instructions that END adds */
+
+#define CASES(X) \
+	X(empty,		0, 0, 0) \
+	X(nops,			100, 0, 0) \
+	X(rep_movsb,		4, 0, 0) \
+	X(rep_movsb_0,		2, 0, 0) \
+	X(rep_stosb_down,	5, 0, 0) \
+	X(repe_scasb,		4, 0, 0) \
+	X(rep_fault,		11, 0, 1) \
+	X(loop,			101, 0, 100) \
+	X(branches,		17, 0, 11) \
+	X(int,			2, 0, 2) \
+	X(int3,			2, 0, 2) \
+	X(ud2,			2, 0, 1) \
+	X(load_fault,		5, 0, 1) \
+	X(wrmsr_fault,		7, 0, 1) \
+	X(cpuid_rdtsc,		3, 0, 0) \
+	X(single_step,		11, 0, 4) \
+	X(sysret_syscall,	5, 11, 2) \
+	X(iret_int,		8, 6, 2) \
+	X(user_fault,		11, 4, 3) \
+	X(hlt,			7, 0, 1) \
+	X(pushf_mov_ss,		3, 0, 0) \
+	X(rdpmc,		3, 0, 0)
+
+#define DECLARE(name, k, u, b) void case_##name(void);
+CASES(DECLARE)
+void case_pmi(void);
+void case_vmlaunch(void);
+void case_vmresume(void);
+void case_vmrun(void);
+
+static void simple_cases(void)
+{
+#define RUN(name, k, u, b) \
+	program(0); \
+	case_##name(); \
+	expect(#name, STOP + (k), u, b);
+	CASES(RUN)
+}
+
+static void pmi_case(const char *name, u32 lvtpc, u64 start, u64 rip, u32 count)
+{
+	bool masked;
+
+	program(0);
+	wrmsr(amd ? 0xc0010200 : 0x186, SEL(0xc0, OS | INT));
+	wrmsr(amd ? 0xc0010201 : 0xc1, start);
+	pmi_rip = pmi_count = 0;
+	LVTPC = lvtpc;
+	asm volatile("sti");
+	case_pmi();
+	asm volatile("cli");
+	masked = LVTPC & 0x10000;
+	is(name, "PMIs", pmi_count, count);
+	if (count)
+		is(name, "PMI at", pmi_rip - (u64)pmi_start, rip);
+	ok(pmi_count == count && (!count || pmi_rip == (u64)pmi_start + rip) &&
+	   (!count || masked == !amd) && (rdmsr(amd ? 0xc0000300 : 0x38e) & 1), name);
+	wrmsr(amd ? 0xc0000302 : 0x390, 1);
+}
+
+static void pmi_cases(void)
+{
+	pmi_case("PMI behind the 50th instruction", 0x50, -50ull & 0xffffffffffff, 50, 1);
+	pmi_case("PMI behind the first instruction", 0x50, -1ull & 0xffffffffffff, 1, 1);
+	pmi_case("PMI as NMI", 0x400, -77ull & 0xffffffffffff, 77, 1);
+	pmi_case("masked PMI is lost", 0x10050, -50ull & 0xffffffffffff, 0, 0);
+}
+
+static void refusal(void)
+{
+	/* The #GP handler skips the two bytes of RDMSR. */
+	static const u32 absent_intel[] = { 0xc0000300, 0xc0010200, 0xc0011030, 0x3f1 };
+	static const u32 absent_amd[] = { 0x38f, 0x345, 0x309, 0xc1, 0x186, 0xc001020c };
+	unsigned int i, n = amd ? 6 : 4;
+	bool good = true;
+
+	for (i = 0; i < n; i++) {
+		u32 msr = amd ? absent_amd[i] : absent_intel[i], a = 0x5a5a5a5a, d = 0;
+
+		asm volatile("mov $2, %%r12d; rdmsr" : "+a"(a), "+d"(d) : "c"(msr) : "r12");
+		good &= a == 0x5a5a5a5a;
+	}
+	ok(good, "absent registers raise #GP");
+}
+
+/* SVM. */
+
+static void put16(u32 off, u16 v) { *(u16 *)(vmcb + off) = v; }
+static void put32(u32 off, u32 v) { *(u32 *)(vmcb + off) = v; }
+static void put64(u32 off, u64 v) { *(u64 *)(vmcb + off) = v; }
+static u64 get64(u32 off) { return *(u64 *)(vmcb + off); }
+
+static u64 cr(int n)
+{
+	u64 v;
+
+	if (n == 0)
+		asm volatile("mov %%cr0, %0" : "=r"(v));
+	else if (n == 3)
+		asm volatile("mov %%cr3, %0" : "=r"(v));
+	else
+		asm volatile("mov %%cr4, %0" : "=r"(v));
+	return v;
+}
+
+static u8 hsave[4096] __attribute__((aligned(4096)));
+static u8 msrpm[8192] __attribute__((aligned(4096)));
+
+static void seg(u32 off, u16 sel, u16 attr)
+{
+	put16(off, sel);
+	put16(off + 2, attr);
+	put32(off + 4, 0xffffffff);
+	put64(off + 8, 0);
+}
+
+static void svm_setup(const void *rip)
+{
+	unsigned int i;
+
+	for (i = 0; i < sizeof(vmcb); i++)
+		vmcb[i] = 0;
+	put32(0x00c, 1u << 18 | 1u << 24 | 1u << 28);	/* CPUID, HLT, MSRPM */
+	put32(0x010, 1);		/* VMRUN */
+	put64(0x048, (u64)msrpm);
+	put32(0x058, 1);		/* ASID */
+	seg(0x400, 0x10, 0xc93);
+	seg(0x410, 0x08, 0xa9b);
+	seg(0x420, 0x10, 0xc93);
+	seg(0x430, 0x10, 0xc93);
+	put16(0x464, gdtr.limit);
+	put64(0x468, gdtr.base);
+	put16(0x484, sizeof(idt) - 1);
+	put64(0x488, (u64)idt);
+	put64(0x4d0, rdmsr(0xc0000080));
+	put64(0x548, cr(4));
+	put64(0x550, cr(3));
+	put64(0x558, cr(0));
+	put64(0x560, 0x400);
+	put64(0x568, 0xffff0ff0);
+	put64(0x570, 2);
+	put64(0x578, (u64)rip);
+	put64(0x5d8, 0x380000);
+}
+
+static void svm_run(const char *name, u64 more, u64 exit, u64 k, u64 b)
+{
+	program(more);
+	case_vmrun();
+	asm volatile("stgi");
+	is(name, "exit code", get64(0x070), exit);
+	expect(name, k, 0, b);
+}
+
+static void svm_cases(void)
+{
+	wrmsr(0xc0000080, rdmsr(0xc0000080) | 1 << 12);
+	wrmsr(0xc0010117, (u64)hsave);
+
+	svm_setup(guest_cpuid);
+	svm_run("VMRUN, exit by CPUID: host and guest", 0, 0x72, 3 + STOP + 10, 0);
+	svm_setup(guest_cpuid);
+	svm_run("VMRUN, exit by CPUID: host", HOSTONLY, 0x72, 3 + STOP, 0);
+	svm_setup(guest_cpuid);
+	svm_run("VMRUN, exit by CPUID: guest", GUESTONLY, 0x72, 10, 0);
+	put64(0x578, get64(0x578) + 2);
+	svm_run("exit by HLT: guest", GUESTONLY, 0x78, 7, 0);
+
+	svm_setup(guest_cpuid);
+	put64(0x0a8, 0x80000000 | 0x40);	/* external interrupt 40h, handler is IRETQ */
+	svm_run("injected interrupt: guest", GUESTONLY, 0x72, 11, 1);
+	svm_setup(guest_cpuid);
+	put64(0x0a8, 0x80000000 | 0x40);
+	svm_run("injected interrupt: host", HOSTONLY, 0x72, 3 + STOP, 0);
+
+	svm_setup(guest_cpuid);
+	put32(0x058, 0);
+	svm_run("VMRUN refused: host", HOSTONLY, -1ull, 3 + STOP, 0);
+
+	svm_setup(guest_wrmsr);
+	svm_run("guest stops by WRMSR, itself counted", GUESTONLY, 0x72, 4, 0);
+
+	wrmsr(0xc0000080, rdmsr(0xc0000080) & ~(1ull << 12));
+	program(GUESTONLY | HOSTONLY);
+	case_nops();
+	expect("nothing counts with GuestOnly or HostOnly and SVME off", 0, 0, 0);
+}
+
+/* VMX. */
+
+static u8 vmxon_page[4096] __attribute__((aligned(4096)));
+static u8 vmcs_page[4096] __attribute__((aligned(4096)));
+static u8 msr_bitmap[4096] __attribute__((aligned(4096)));
+static struct { u32 index, zero; u64 val; } store_list[2] __attribute__((aligned(16)));
+
+static void vmwrite(u64 field, u64 val)
+{
+	asm volatile("vmwrite %1, %0" :: "r"(field), "r"(val) : "cc");
+}
+
+static u64 vmread(u64 field)
+{
+	u64 val;
+
+	asm volatile("vmread %1, %0" : "=r"(val) : "r"(field) : "cc");
+	return val;
+}
+
+static u32 adjust(u32 want, u32 msr)
+{
+	u64 cap = rdmsr(msr);
+
+	return (want | (u32)cap) & (cap >> 32);
+}
+
+static bool vmx_has_save;
+
+static void vmx_setup(const void *rip, u64 guest_ctrl, u64 host_ctrl)
+{
+	u64 ptr = (u64)vmcs_page;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(vmcs_page); i++)
+		vmcs_page[i] = 0;
+	*(u32 *)vmcs_page = rdmsr(0x480);
+	asm volatile("vmclear %0; vmptrld %0" :: "m"(ptr) : "cc");
+
+	vmx_has_save = rdmsr(0x483) >> 32 & 1 << 30;
+	vmwrite(0x4000, adjust(0, 0x481));
+	vmwrite(0x4002, adjust(1 << 7 | 1 << 28, 0x482));	/* HLT exits, MSR bitmaps */
+	vmwrite(0x400c, adjust(1 << 2 | 1 << 9 | 1 << 12 | 1 << 30 | 1 << 21, 0x483));
+	vmwrite(0x4012, adjust(1 << 2 | 1 << 9 | 1 << 13, 0x484));
+	vmwrite(0x4004, 0);
+	vmwrite(0x4006, 0);
+	vmwrite(0x4008, 0);
+	vmwrite(0x400a, 0);
+	vmwrite(0x400e, 0);
+	vmwrite(0x4010, 0);
+	vmwrite(0x4014, 0);
+	vmwrite(0x4016, 0);
+	vmwrite(0x2004, (u64)msr_bitmap);
+	vmwrite(0x2800, -1ull);
+	vmwrite(0x2802, 0);
+	vmwrite(0x2808, guest_ctrl);
+	vmwrite(0x2c04, host_ctrl);
+	vmwrite(0x2c02, rdmsr(0xc0000080));
+
+	for (i = 0; i < 6; i++) {	/* ES CS SS DS FS GS */
+		u32 sel = i == 1 ? 0x08 : i > 3 ? 0 : 0x10;
+
+		vmwrite(0x800 + 2 * i, sel);
+		vmwrite(0xc00 + 2 * i, sel);
+		vmwrite(0x4800 + 2 * i, 0xffffffff);
+		vmwrite(0x4814 + 2 * i, i == 1 ? 0xa09b : i > 3 ? 0x10000 : 0xc093);
+		vmwrite(0x6806 + 2 * i, 0);
+	}
+	vmwrite(0x80c, 0);		/* LDTR */
+	vmwrite(0x480c, 0xffff);
+	vmwrite(0x4820, 0x10000);
+	vmwrite(0x6812, 0);
+	vmwrite(0x80e, 0x40);		/* TR */
+	vmwrite(0x480e, 0x67);
+	vmwrite(0x4822, 0x8b);
+	vmwrite(0x6814, (u64)tss);
+	vmwrite(0xc0c, 0x40);
+	vmwrite(0x6c0a, (u64)tss);
+	vmwrite(0x4810, gdtr.limit);
+	vmwrite(0x6816, gdtr.base);
+	vmwrite(0x6c0c, gdtr.base);
+	vmwrite(0x4812, sizeof(idt) - 1);
+	vmwrite(0x6818, (u64)idt);
+	vmwrite(0x6c0e, (u64)idt);
+	vmwrite(0x4824, 0);
+	vmwrite(0x4826, 0);
+	vmwrite(0x6822, 0);
+	vmwrite(0x6800, cr(0));
+	vmwrite(0x6802, cr(3));
+	vmwrite(0x6804, cr(4));
+	vmwrite(0x6c00, cr(0));
+	vmwrite(0x6c02, cr(3));
+	vmwrite(0x6c04, cr(4));
+	vmwrite(0x681a, 0x400);
+	vmwrite(0x681c, 0x380000);
+	vmwrite(0x681e, (u64)rip);
+	vmwrite(0x6820, 2);
+	vmwrite(0x6c16, (u64)vmx_exit);
+}
+
+static void vmx_run(const char *name, void (*run)(void), u64 on, u64 exit, u64 k, u64 b)
+{
+	program(0);
+	g_on = on;
+	run();
+	wrmsr(g_msr, 0);
+	is(name, "exit reason", vmread(0x4402), exit);
+	expect(name, k, 0, b);
+}
+
+static void vmx_cases(void)
+{
+	u64 ptr = (u64)vmxon_page;
+
+	wrmsr(0x3a, rdmsr(0x3a) | 5);
+	asm volatile("mov %0, %%cr4" :: "r"(cr(4) | 1 << 13));
+	*(u32 *)vmxon_page = rdmsr(0x480);
+	asm volatile("vmxon %0" :: "m"(ptr) : "cc");
+
+	vmx_setup(guest_cpuid, 0xf, 0xf);
+	vmx_run("VMLAUNCH, exit by CPUID: host and guest", case_vmlaunch, 0xf, 10, 4 + STOP + 10, 0);
+	vmx_setup(guest_cpuid, 0, 0xf);
+	vmx_run("VMLAUNCH, exit by CPUID: host", case_vmlaunch, 0xf, 10, 4 + STOP, 0);
+	vmx_setup(guest_cpuid, 0xf, 0);
+	vmx_run("VMLAUNCH, exit by CPUID: guest", case_vmlaunch, 0, 10, 10, 0);
+	vmwrite(0x681e, vmread(0x681e) + 2);
+	vmx_run("VMRESUME, exit by HLT: guest", case_vmresume, 0, 12, 7, 0);
+
+	vmx_setup(guest_cpuid, 0xf, 0);
+	vmwrite(0x4016, 0x80000040);
+	vmwrite(0x6820, 0x202);
+	vmx_run("injected interrupt: guest", case_vmlaunch, 0, 10, 11, 1);
+	vmx_setup(guest_cpuid, 0, 0xf);
+	vmwrite(0x4016, 0x80000040);
+	vmwrite(0x6820, 0x202);
+	vmx_run("injected interrupt: host", case_vmlaunch, 0xf, 10, 4 + STOP, 0);
+
+	vmx_setup(guest_wrmsr, 0xf, 0);
+	store_list[0].index = 0x38f;
+	store_list[0].val = 0x1234;
+	store_list[1].index = 0xc1;
+	store_list[1].val = 0x1234;
+	vmwrite(0x2006, (u64)store_list);
+	vmwrite(0x400e, 2);
+	vmx_run("guest stops by WRMSR, itself counted", case_vmlaunch, 0, 10, 4, 0);
+	ok(vmread(0x2808) == (vmx_has_save ? 0 : 0xf), "GLOBAL_CTRL is saved where the control exists");
+	ok(store_list[0].val == 0 && store_list[1].val == 4, "MSR-store list has the guest's values");
+
+	vmx_setup(guest_cpuid, 1ull << 20, 0xf);
+	vmx_run("reserved bit in guest GLOBAL_CTRL", case_vmlaunch, 0xf, 0x80000021, 4 + STOP, 0);
+	vmx_setup(guest_cpuid, 0xf, 1ull << 20);
+	program(0);
+	case_vmlaunch();
+	is("reserved bit in host GLOBAL_CTRL", "error", vmread(0x4400), 8);
+	expect("reserved bit in host GLOBAL_CTRL", 4 + STOP, 0, 1);
+}
+
+int main(void);
+int main(void)
+{
+	setup();
+	puts("TAP version 13\n");
+	simple_cases();
+	pmi_cases();
+	refusal();
+	outl(0x5ee0, 1 << 24 | 7);
+	case_nops();
+	outl(0x5ee0, 2 << 24 | 7);
+	if (amd)
+		svm_cases();
+	else
+		vmx_cases();
+	off();
+}
