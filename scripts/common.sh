@@ -50,6 +50,7 @@ use_ccache() {
 # one it corresponds to, so that neither direction overwrites what only the
 # other side has.
 repo_sum() {
+	local tmp=${tmp:?a directory of the caller}
 	(
 		cd "$TOP"
 		find patches "${NEW_DIRS[@]}" -type f ! -name '*~' ! -name '.*.sw?' ! -name cover.txt 2>/dev/null | sort >"$tmp/files"

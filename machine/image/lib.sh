@@ -58,7 +58,7 @@ selftest() {
 	sed 's/^/# /' /tmp/selftest.out
 	case $test_status in
 	0) ok "$test_name" ;;
-	4) skip "$test_name" "$(grep -i -m 1 'skip\|requirement' /tmp/selftest.out | tr -d '#' | sed 's/^ *//')" ;;
+	4) skip "$test_name" "$(sed -n 's/.*SKIP[ -]*//p; /^Requirement/p' /tmp/selftest.out | head -n 1)" ;;
 	*) not_ok "$test_name"; diag "exit status $test_status"; return 1 ;;
 	esac
 }
