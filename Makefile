@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# A facade: each target is one script, which can be run by itself.  All output
+# goes to build/.
+
+SHELL := /bin/bash
+export BUILD ?= $(CURDIR)/build
+export TREE ?= $(BUILD)/linux
+
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@echo "Mediated PMU for KVM on Linux 6.12: what can be made"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16 | sed 's/^/  /'
+
+demo: ready ## the feature at work, on an Intel and an AMD model: four tables
+	@demo/run
+
+check: ready ## all tests; the last line is "N passed, N failed"
+	@tests/run
+
+check-unit: machine ## only the tests that need no kernel
+	@tests/run unit-
+
+kernel: tree-keep ## compile the patched kernel, its modules and KVM selftests
+	@scripts/kernel
+
+machine: deps ## build the emulator with the PMU model
+	@scripts/machine
+
+image: kernel ## build what boots in the machine
+	@scripts/image
+
+machine-bench: ready ## what the PMU model costs: against the emulator as it comes
+	@scripts/machine-bench
+
+tree: deps ## from patches/ and new files to a kernel tree in build/linux
+	@scripts/tree
+
+refresh: ## from edits committed in build/linux back to patches/ and new files
+	@scripts/refresh
+
+series: deps ## mail-ready series in build/series, proven with git am
+	@scripts/series
+
+style: deps ## checkpatch --strict on the series, shellcheck on our scripts
+	@scripts/style
+
+clean: ## remove build/, with the kernel tree in it
+	@scripts/clean
+
+# Not for the list: what the others need.
+deps:
+	@scripts/deps
+
+tree-keep: deps
+	@scripts/tree --keep
+
+ready: machine image
+
+.PHONY: help demo check check-unit kernel machine image machine-bench tree refresh series style clean deps tree-keep ready
