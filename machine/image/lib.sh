@@ -7,6 +7,7 @@
 #   check NAME COMMAND...     point: COMMAND ends with 0 (its output becomes "# ...")
 #   selftest NAME [ARG...]    point: a kernel selftest; exit status 4 is a skip
 #   bail TEXT                 end the run here, failed
+#   mark NAME                 machine/run says the time, and the emulator's, at this point
 #   kvm_load [NAME=VALUE...]  (re)load the KVM modules; each parameter goes to the
 #                             module that has it
 #   kvm_param NAME            its value now, "" when no module has it
@@ -28,6 +29,9 @@ not_ok() { tap_n=$((tap_n + 1)); tap_failed=$((tap_failed + 1)); echo "not ok $t
 skip() { tap_n=$((tap_n + 1)); echo "ok $tap_n - $1 # SKIP $2"; }
 diag() { echo "$*" | sed 's/^/# /'; }
 bail() { echo "Bail out! $*"; exit 1; }
+
+# The port is drained first: the mark is seen when it is made.
+mark() { echo "MACHINE-MARK $1"; sleep 0.01; }
 
 is() {
 	if [ "$1" = "$2" ]; then ok "$3"; return; fi
@@ -122,12 +126,17 @@ l2() {
 	timeout "$l2_timeout" qemu-system-x86_64 -accel kvm $L2_MACHINE -nodefaults -no-user-config \
 		-no-reboot -display none -cpu "$l2_cpu" -smp "$l2_cpus" -m "$l2_mem" \
 		-serial stdio -kernel /machine/l2/kernel -initrd "$l2_dir/initrd" \
-		-append "console=ttyS0 quiet panic=-1 reboot=t nokaslr $L2_CMDLINE $l2_append" $l2_qemu \
+		-append "console=ttyS0 loglevel=5 panic=-1 reboot=t nokaslr $L2_CMDLINE $l2_append" $l2_qemu \
 		</dev/null >"$l2_dir/console" 2>&1
 	l2_status=$?
 	# Between the marks is the command's output; more than that only on failure.
 	sed -n '/^L2-BEGIN/,/^L2-END/ { /^L2-BEGIN/d; /^L2-END/d; p }' "$l2_dir/console" | tr -d '\r'
 	l2_end=$(sed -n 's/^L2-END \([0-9]*\).*/\1/p' "$l2_dir/console")
+	if grep -q 'WARNING: \|BUG: \|Oops\|Kernel panic\|general protection fault' "$l2_dir/console"; then
+		echo "l2: trouble in the guest's kernel; its console:"
+		tail -n 60 "$l2_dir/console" | tr -d '\r' | sed 's/^/l2| /'
+		l2_end=125
+	fi
 	if [ -z "$l2_end" ]; then
 		echo "l2: guest ended without an end mark, QEMU with status $l2_status; its console:"
 		tail -n 40 "$l2_dir/console" | tr -d '\r' | sed 's/^/l2| /'
