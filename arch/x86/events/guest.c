@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Hand-over of a CPU's core PMU between perf and a guest.
+ *
+ * perf's events stay scheduled in while a guest owns the PMU: they keep their
+ * place in the lists and their counter assignment, and are merely stopped with
+ * their counts up to date.  Nothing of perf's context machinery has to run, and
+ * no lock has to be taken, because all of it runs with interrupts off on the CPU
+ * whose PMU changes hands, where nothing but an NMI can look at the PMU.
+ *
+ * What is true when a guest gets the PMU, x86_perf_guest_enter():
+ *  - no counter runs: every selector is disabled, FIXED_CTR_CTRL and GLOBAL_CTRL
+ *    are 0;
+ *  - counters and selectors hold whatever perf left in them;
+ *  - an overflow raises PERF_GUEST_MEDIATED_PMI_VECTOR, or nothing if the guest
+ *    has masked its LVTPC; perf ignores NMIs.
+ *
+ * What has to be true when it is given back, x86_perf_guest_exit():
+ *  - no counter runs, every selector and FIXED_CTR_CTRL that the guest's values
+ *    were loaded into is 0, so is GLOBAL_CTRL;
+ *  - no overflow status bit of the guest is set.
+ */
+#include <linux/export.h>
+#include <linux/perf_event.h>
+#include <linux/perf_guest.h>
+
+#include <asm/apic.h>
+#include <asm/irq_vectors.h>
+#include <asm/msr.h>
+#include <asm/perf_guest.h>
+
+#include "perf_event.h"
+
+DEFINE_PER_CPU(bool, x86_perf_guest_owner);
+static DEFINE_PER_CPU(bool, x86_perf_guest_no_strays);
+
+/*
+ * Can the core PMU be handed to guests?  The overflow status has to be among
+ * what can be saved and restored, i.e. there has to be a register to set its
+ * bits.  Guests cannot be told of the two kinds of cores of a hybrid CPU.
+ */
+bool __init x86_perf_guest_capable(void)
+{
+	switch (boot_cpu_data.x86_vendor) {
+	case X86_VENDOR_INTEL:
+		return x86_pmu.version >= 4 && !is_hybrid();
+	case X86_VENDOR_AMD:
+	case X86_VENDOR_HYGON:
+		return x86_pmu.version >= 2;
+	default:
+		return false;
+	}
+}
+
+/*
+ * Stop perf's events in place.  An event that perf itself has stopped, e.g.
+ * because it was throttled, is brought up to date as well, as the guest will
+ * overwrite its counter.  PERF_HES_ARCH marks those that are to stay stopped,
+ * as it does in x86_pmu_enable().
+ */
+static void x86_perf_guest_stop_events(struct cpu_hw_events *cpuc)
+{
+	int i;
+
+	perf_pmu_disable(x86_get_pmu(smp_processor_id()));
+
+	for (i = 0; i < cpuc->n_events; i++) {
+		struct perf_event *event = cpuc->event_list[i];
+
+		if (event->hw.state & PERF_HES_STOPPED)
+			event->hw.state |= PERF_HES_ARCH;
+
+		event->pmu->stop(event, PERF_EF_UPDATE);
+	}
+}
+
+static void x86_perf_guest_start_events(struct cpu_hw_events *cpuc)
+{
+	int i;
+
+	for (i = 0; i < cpuc->n_events; i++) {
+		struct perf_event *event = cpuc->event_list[i];
+
+		/*
+		 * An event that stays stopped may be started without a reload
+		 * later, so its counter has to be right from now on.
+		 */
+		if (event->hw.state & PERF_HES_ARCH)
+			static_call(x86_pmu_set_period)(event);
+		else
+			event->pmu->start(event, PERF_EF_RELOAD);
+	}
+
+	perf_pmu_enable(x86_get_pmu(smp_processor_id()));
+}
+
+/*
+ * perf keeps track of the controls that it has written itself.  Make sure, once
+ * per CPU, that firmware or a previous kernel left nothing enabled in the others,
+ * where a guest's GLOBAL_CTRL could make it count.
+ */
+static void x86_perf_guest_zero_strays(struct cpu_hw_events *cpuc)
+{
+	int i;
+
+	if (__this_cpu_read(x86_perf_guest_no_strays))
+		return;
+
+	for_each_set_bit(i, x86_pmu.cntr_mask, X86_PMC_IDX_MAX)
+		wrmsrl(x86_pmu_config_addr(i), 0);
+
+	if (boot_cpu_data.x86_vendor == X86_VENDOR_INTEL) {
+		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
+		cpuc->active_fixed_ctrl_val = 0;
+	}
+
+	__this_cpu_write(x86_perf_guest_no_strays, true);
+}
+
+static void x86_perf_guest_zero_controls(struct cpu_hw_events *cpuc)
+{
+	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL) {
+		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
+		return;
+	}
+
+	wrmsrl(MSR_CORE_PERF_GLOBAL_CTRL, 0);
+
+	/*
+	 * Stopping an event on a fixed counter leaves it enabled in the register
+	 * until the PMU is enabled again, which it is not for a guest.
+	 */
+	if (cpuc->active_fixed_ctrl_val) {
+		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
+		cpuc->active_fixed_ctrl_val = 0;
+	}
+}
+
+/**
+ * x86_perf_guest_enter - hand this CPU's core PMU to a guest
+ * @guest_lvtpc: the guest's virtual LVTPC; only its mask bit is used
+ *
+ * See the opening comment for what the caller finds.  There must be a
+ * reservation, see perf_guest_reserve().
+ *
+ * Context: Interrupts off until x86_perf_guest_exit().
+ */
+void x86_perf_guest_enter(u32 guest_lvtpc)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+
+	lockdep_assert_irqs_disabled();
+
+	if (WARN_ON_ONCE(x86_perf_guest_owns_pmu()))
+		return;
+
+	/*
+	 * A PMU without events may be enabled still.  Tell perf that it is not,
+	 * so that it is enabled again when there is something to count.
+	 */
+	if (cpuc->n_events)
+		x86_perf_guest_stop_events(cpuc);
+	else
+		cpuc->enabled = 0;
+
+	x86_perf_guest_zero_controls(cpuc);
+	x86_perf_guest_zero_strays(cpuc);
+
+	perf_guest_clock_stop();
+
+	/*
+	 * An NMI of a host event that overflowed before it was stopped is taken
+	 * by now: writing GLOBAL_CTRL serializes.
+	 */
+	__this_cpu_write(x86_perf_guest_owner, true);
+	barrier();
+
+	apic_write(APIC_LVTPC, PERF_GUEST_MEDIATED_PMI_VECTOR |
+			       APIC_DM_FIXED | (guest_lvtpc & APIC_LVT_MASKED));
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_enter);
+
+/**
+ * x86_perf_guest_exit - take this CPU's core PMU back from a guest
+ *
+ * See the opening comment for what the caller has to leave.
+ *
+ * Context: Interrupts off since x86_perf_guest_enter().
+ */
+void x86_perf_guest_exit(void)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+
+	lockdep_assert_irqs_disabled();
+
+	if (WARN_ON_ONCE(!x86_perf_guest_owns_pmu()))
+		return;
+
+	__this_cpu_write(x86_perf_guest_owner, false);
+	barrier();
+
+	apic_write(APIC_LVTPC, APIC_DM_NMI);
+
+	perf_guest_clock_start();
+
+	if (cpuc->n_events)
+		x86_perf_guest_start_events(cpuc);
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_exit);

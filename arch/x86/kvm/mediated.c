@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mediated PMU: the guest has the hardware counters while it runs.
+ *
+ * The treaty.  A CPU's PMU is in one of two states.
+ *
+ *  HOST:  the registers are perf's.  The guest's values are in struct kvm_pmu,
+ *	   exact and complete; KVM may read and change them at will.
+ *  GUEST: from kvm_mediated_pmu_load() to kvm_mediated_pmu_put(), both with
+ *	   interrupts off and around the inner run loop of vcpu_enter_guest().
+ *	   The registers are the vCPU's.  The values in struct kvm_pmu are stale
+ *	   and nobody may look at them, with the exceptions below.
+ *
+ * In state GUEST, for each register of the guest:
+ *
+ *  counters (gp, fixed): read and written by the guest directly, through MSRs
+ *	and, if the guest's PMU is shaped like the host's, RDPMC.  All counters
+ *	the guest can reach hold its values, so that no host value can be read.
+ *	A counter that the guest does not have may hold a host value; its MSR
+ *	always traps, and so does RDPMC then.
+ *  event selectors, FIXED_CTR_CTRL: always trap, in order that the event filter
+ *	and the reserved bits hold.  What the guest wrote, and reads, is in
+ *	pmc->eventsel and pmu->fixed_ctr_ctrl, which are always valid.  What
+ *	hardware gets is in pmc->eventsel_hw and pmu->fixed_ctr_ctrl_hw: only
+ *	what is enabled and allowed by the filter, anything else is 0.  They are
+ *	recalculated in kvm_mediated_pmu_reprogram(), i.e. when KVM_REQ_PMU is
+ *	handled, which is always done before the next load.
+ *  GLOBAL_CTRL, GLOBAL_STATUS and the registers to change the latter: direct if
+ *	the guest has them and its PMU is shaped like the host's, else they trap.
+ *	Nothing counts for the guest outside guest mode: on Intel GLOBAL_CTRL is
+ *	switched by VM-entry and VM-exit, on AMD the selectors have GuestOnly set.
+ *  LVTPC: the physical one holds PERF_GUEST_MEDIATED_PMI_VECTOR and the mask bit
+ *	of the guest's virtual one, which traps.
+ *
+ * An overflow in guest mode sets the hardware's status bit, which the guest
+ * finds in GLOBAL_STATUS, and raises the vector, which KVM_REQ_PMI turns into
+ * whatever the guest's LVTPC asks for.  An instruction that KVM emulates is
+ * counted in memory in state HOST; the exit fastpath, which runs in state GUEST,
+ * does not emulate instructions for a vCPU that counts them.
+ *
+ * See arch/x86/events/guest.c for what perf guarantees and expects at load and
+ * put.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kvm_host.h>
+#include <linux/perf_event.h>
+#include <linux/perf_guest.h>
+
+#include <asm/perf_event.h>
+#include <asm/perf_guest.h>
+
+#include "irq.h"
+#include "lapic.h"
+#include "mediated.h"
+#include "pmu.h"
+#include "x86.h"
+
+bool __read_mostly kvm_mediated_pmu;
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu);
+
+/*
+ * Decide whether PMUs are mediated.  @param is the vendor module's parameter, it
+ * is updated to what is in effect; @objection is what the vendor's hardware
+ * lacks, or NULL.
+ */
+void kvm_mediated_pmu_hardware_setup(bool *param, const char *objection)
+{
+	if (*param) {
+		if (!enable_pmu)
+			objection = "the PMU is disabled (enable_pmu=0) or not supported";
+		else if (!kvm_host_pmu.mediated)
+			objection = "perf cannot hand this PMU to guests";
+
+		if (objection) {
+			pr_warn("enable_mediated_pmu=1 refused: %s\n", objection);
+			*param = false;
+		}
+	}
+
+	kvm_mediated_pmu = *param;
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_hardware_setup);
+
+/*
+ * Reserve the host's PMU for @kvm, which is about to get a vCPU.  Called with
+ * kvm->lock held.
+ */
+int kvm_mediated_pmu_reserve(struct kvm *kvm)
+{
+	int r;
+
+	lockdep_assert_held(&kvm->lock);
+
+	if (!kvm_mediated_pmu || !kvm->arch.enable_pmu ||
+	    kvm->arch.mediated_pmu_reserved)
+		return 0;
+
+	/* PMIs cannot be delivered without a local APIC in the kernel. */
+	if (!irqchip_in_kernel(kvm)) {
+		kvm->arch.enable_pmu = false;
+		return 0;
+	}
+
+	r = perf_guest_reserve();
+	if (r) {
+		pr_warn_ratelimited("no mediated PMU for the VM: system-wide or per-task perf events that include guests are active; close them or exclude guests (perf's :H modifier)\n");
+		return r;
+	}
+
+	kvm->arch.mediated_pmu_reserved = true;
+	return 0;
+}
+
+void kvm_mediated_pmu_release(struct kvm *kvm)
+{
+	if (!kvm->arch.mediated_pmu_reserved)
+		return;
+
+	kvm->arch.mediated_pmu_reserved = false;
+	perf_guest_release();
+}
+
+/*
+ * Compare with the raw capabilities of the host, not with what KVM supports: a
+ * bit of GLOBAL_CTRL, or an index of RDPMC, that the guest does not have must
+ * not exist in hardware either.
+ */
+static bool kvm_mediated_pmu_is_shaped_like_host(struct kvm_pmu *pmu)
+{
+	return pmu->nr_arch_gp_counters == kvm_host_pmu.num_counters_gp &&
+	       pmu->nr_arch_fixed_counters == kvm_host_pmu.num_counters_fixed;
+}
+
+bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+
+	return kvm_vcpu_has_mediated_pmu(vcpu) &&
+	       kvm_pmu_has_perf_global_ctrl(pmu) &&
+	       kvm_mediated_pmu_is_shaped_like_host(pmu);
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_global_is_direct);
+
+bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+
+	if (!kvm_vcpu_has_mediated_pmu(vcpu) ||
+	    !kvm_mediated_pmu_is_shaped_like_host(pmu))
+		return false;
+
+	/* The backdoor's pseudo counters are read with RDPMC. */
+	if (enable_vmware_backdoor)
+		return false;
+
+	return pmu->counter_bitmask[KVM_PMC_GP] ==
+			BIT_ULL(kvm_host_pmu.bit_width_gp) - 1 &&
+	       (!pmu->nr_arch_fixed_counters ||
+		pmu->counter_bitmask[KVM_PMC_FIXED] ==
+			BIT_ULL(kvm_host_pmu.bit_width_fixed) - 1);
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_rdpmc_is_direct);
+
+/*
+ * Recalculate what hardware gets for @pmc.  @allowed is the event filter's
+ * verdict.
+ */
+void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed)
+{
+	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
+	bool on = allowed && pmc_speculative_in_use(pmc);
+
+	if (pmc_is_fixed(pmc)) {
+		int i = pmc->idx - KVM_FIXED_PMC_BASE_IDX;
+		u64 mask = intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
+
+		pmu->fixed_ctr_ctrl_hw &= ~mask;
+		if (on)
+			pmu->fixed_ctr_ctrl_hw |= pmu->fixed_ctr_ctrl & mask;
+		return;
+	}
+
+	pmc->eventsel_hw = on ? (pmc->eventsel & ~kvm_pmu_ops.EVENTSEL_HW_CLEAR) |
+				kvm_pmu_ops.EVENTSEL_HW_SET : 0;
+}
+
+static bool pmc_has_pmi(struct kvm_pmc *pmc)
+{
+	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
+
+	if (pmc_is_fixed(pmc))
+		return fixed_ctrl_field(pmu->fixed_ctr_ctrl,
+					pmc->idx - KVM_FIXED_PMC_BASE_IDX) &
+		       INTEL_FIXED_0_ENABLE_PMI;
+
+	return pmc->eventsel & ARCH_PERFMON_EVENTSEL_INT;
+}
+
+/* Count one event that KVM emulated. */
+void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
+{
+	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
+
+	pmc->counter = (pmc->counter + 1) & pmc_bitmask(pmc);
+	if (pmc->counter)
+		return;
+
+	if (kvm_pmu_has_perf_global_ctrl(pmu))
+		pmu->global_status |= BIT_ULL(pmc->idx);
+
+	if (pmc_has_pmi(pmc))
+		kvm_make_request(KVM_REQ_PMI, pmc->vcpu);
+}
+
+/*
+ * A counter of the guest that runs, or has just run, here has overflowed.  The
+ * interrupt is taken at the latest when interrupts are enabled after VM-exit,
+ * where the vCPU is still loaded.  Should hardware be that late that it is not,
+ * there is nobody to tell.
+ */
+void kvm_mediated_pmu_handle_pmi(void)
+{
+	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
+
+	if (vcpu && kvm_vcpu_has_mediated_pmu(vcpu))
+		kvm_make_request(KVM_REQ_PMI, vcpu);
+}
+
+static u32 pmc_rdpmc_index(struct kvm_pmc *pmc)
+{
+	if (pmc_is_fixed(pmc))
+		return INTEL_PMC_FIXED_RDPMC_BASE | (pmc->idx - KVM_FIXED_PMC_BASE_IDX);
+
+	return pmc->idx;
+}
+
+static u32 pmc_msr(struct kvm_pmc *pmc)
+{
+	if (pmc_is_fixed(pmc))
+		return MSR_CORE_PERF_FIXED_CTR0 + (pmc->idx - KVM_FIXED_PMC_BASE_IDX);
+
+	return kvm_pmu_ops.GP_COUNTER_BASE + pmc->idx * kvm_pmu_ops.GP_MSR_STRIDE;
+}
+
+static u32 pmc_eventsel_msr(struct kvm_pmc *pmc)
+{
+	return kvm_pmu_ops.GP_EVENTSEL_BASE + pmc->idx * kvm_pmu_ops.GP_MSR_STRIDE;
+}
+
+void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_pmc *pmc;
+	u64 hw;
+	int i;
+
+	lockdep_assert_irqs_disabled();
+
+	/* Cannot be, see kvm_mediated_pmu_reserve(). */
+	if (KVM_BUG_ON(!lapic_in_kernel(vcpu) ||
+		       !vcpu->kvm->arch.mediated_pmu_reserved, vcpu->kvm))
+		return;
+
+	x86_perf_guest_enter(kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC));
+
+	/*
+	 * RDPMC is a lot cheaper than WRMSR, and an idle counter is 0 on both
+	 * sides.  Selectors that the guest does not use need no write: perf
+	 * leaves none enabled, and the guest cannot read them.
+	 */
+	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
+		rdpmcl(pmc_rdpmc_index(pmc), hw);
+		if (hw != pmc->counter)
+			wrmsrl(pmc_msr(pmc), pmc->counter);
+
+		if (pmc_is_gp(pmc) && pmc->eventsel_hw)
+			wrmsrl(pmc_eventsel_msr(pmc), pmc->eventsel_hw);
+	}
+
+	kvm_pmu_call(mediated_load)(vcpu);
+	pmu->in_hardware = true;
+}
+
+void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_pmc *pmc;
+	int i;
+
+	lockdep_assert_irqs_disabled();
+
+	/* The VM is bugged, see the load. */
+	if (!pmu->in_hardware)
+		return;
+
+	kvm_pmu_call(mediated_put)(vcpu);
+
+	/* Leave no value of the guest behind, and nothing enabled. */
+	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
+		if (pmc_is_gp(pmc) && pmc->eventsel_hw)
+			wrmsrl(pmc_eventsel_msr(pmc), 0);
+
+		rdpmcl(pmc_rdpmc_index(pmc), pmc->counter);
+		if (pmc->counter)
+			wrmsrl(pmc_msr(pmc), 0);
+	}
+
+	pmu->in_hardware = false;
+	x86_perf_guest_exit();
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __KVM_X86_MEDIATED_H
+#define __KVM_X86_MEDIATED_H
+
+#include <linux/kvm_host.h>
+
+#include "pmu.h"
+
+extern bool __read_mostly kvm_mediated_pmu;
+
+/*
+ * A vCPU without a PMU, in a VM that has none, is not mediated even if the rest
+ * of the host is.
+ */
+static inline bool kvm_vcpu_has_mediated_pmu(struct kvm_vcpu *vcpu)
+{
+	return kvm_mediated_pmu && vcpu_to_pmu(vcpu)->version;
+}
+
+void kvm_mediated_pmu_hardware_setup(bool *param, const char *objection);
+void kvm_mediated_pmu_handle_pmi(void);
+
+int kvm_mediated_pmu_reserve(struct kvm *kvm);
+void kvm_mediated_pmu_release(struct kvm *kvm);
+
+bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu);
+bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu);
+
+void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed);
+void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
+
+void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu);
+
+static inline void kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+{
+	if (kvm_vcpu_has_mediated_pmu(vcpu))
+		__kvm_mediated_pmu_load(vcpu);
+}
+
+static inline void kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
+{
+	if (kvm_vcpu_has_mediated_pmu(vcpu))
+		__kvm_mediated_pmu_put(vcpu);
+}
+
+/*
+ * Can the exit fastpath emulate an instruction?  It cannot count it, as the
+ * guest's counters are in hardware.
+ */
+static inline bool kvm_mediated_pmu_counts_instructions(struct kvm_vcpu *vcpu)
+{
+	return kvm_vcpu_has_mediated_pmu(vcpu) &&
+	       !bitmap_empty(vcpu_to_pmu(vcpu)->pmc_counts_instructions,
+			     X86_PMC_IDX_MAX);
+}
+
+#endif /* __KVM_X86_MEDIATED_H */

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mediated PMU, Intel's part: see arch/x86/kvm/mediated.c for the whole.
+ *
+ * GLOBAL_CTRL is switched by hardware.  VM-entry loads the guest's value from
+ * the VMCS, VM-exit loads 0, so that counters stand still from the VM-exit on.
+ * If the guest writes GLOBAL_CTRL directly, its value is saved on VM-exit, by
+ * the control made for it or, on CPUs without, through the list of MSRs to be
+ * stored.
+ *
+ * All that is set up in the current VMCS at each load, from what is in struct
+ * kvm_pmu.  L1 and L2 share GLOBAL_CTRL as they share the other registers, and
+ * this way it carries over from vmcs01 to vmcs02 and back.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kvm_host.h>
+
+#include <asm/msr-index.h>
+
+#include "x86.h"
+#include "cpuid.h"
+#include "mediated.h"
+#include "pmu.h"
+#include "capabilities.h"
+#include "nested.h"
+#include "vmx.h"
+#include "vmx_mediated.h"
+
+/* Status bits that can be set with GLOBAL_STATUS_SET on any CPU. */
+#define INTEL_STATUS_SETTABLE	(~(MSR_CORE_PERF_GLOBAL_OVF_CTRL_OVF_BUF | \
+				   MSR_CORE_PERF_GLOBAL_OVF_CTRL_COND_CHGD))
+
+/* What is missing in this CPU for a mediated PMU?  NULL if nothing is. */
+const char *vmx_mediated_pmu_objection(void)
+{
+	u64 perf_capabilities = 0;
+
+	if (boot_cpu_has(X86_FEATURE_PDCM))
+		rdmsrl(MSR_IA32_PERF_CAPABILITIES, perf_capabilities);
+
+	/* Without GLOBAL_STATUS_SET the status cannot be restored. */
+	if (kvm_host_pmu.version < 4)
+		return "architectural perfmon version 4 or later is required";
+
+	/* Without full-width writes counters cannot be restored. */
+	if (!(perf_capabilities & PMU_CAP_FW_WRITES))
+		return "full-width writes to counters are required";
+
+	if (!cpu_has_load_perf_global_ctrl())
+		return "VMX controls to load PERF_GLOBAL_CTRL are required";
+
+	return NULL;
+}
+
+/* Is @msr's interception controlled here, rather than by a shadow bitmap? */
+bool vmx_mediated_pmu_is_msr(u32 msr)
+{
+	if (in_range(msr, MSR_IA32_PERFCTR0, KVM_MAX_NR_INTEL_GP_COUNTERS) ||
+	    in_range(msr, MSR_IA32_PMC0, KVM_MAX_NR_INTEL_GP_COUNTERS) ||
+	    in_range(msr, MSR_CORE_PERF_FIXED_CTR0, KVM_MAX_NR_INTEL_FIXED_COUTNERS))
+		return true;
+
+	switch (msr) {
+	case MSR_CORE_PERF_GLOBAL_STATUS:
+	case MSR_CORE_PERF_GLOBAL_CTRL:
+	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/*
+ * Recalculate which MSRs of the PMU trap.  RDPMC's interception follows at the
+ * next load.
+ */
+void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
+{
+	bool mediated = kvm_vcpu_has_mediated_pmu(vcpu);
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	bool fw_writes, intercept;
+	int i;
+
+	if (!kvm_mediated_pmu)
+		return;
+
+	fw_writes = guest_cpuid_has(vcpu, X86_FEATURE_PDCM) &&
+		    (vcpu->arch.perf_capabilities & PMU_CAP_FW_WRITES);
+
+	for (i = 0; i < KVM_MAX_NR_INTEL_GP_COUNTERS; i++) {
+		intercept = !mediated || i >= pmu->nr_arch_gp_counters;
+
+		vmx_set_intercept_for_msr(vcpu, MSR_IA32_PERFCTR0 + i,
+					  MSR_TYPE_RW, intercept);
+		vmx_set_intercept_for_msr(vcpu, MSR_IA32_PMC0 + i,
+					  MSR_TYPE_RW, intercept || !fw_writes);
+	}
+
+	for (i = 0; i < KVM_MAX_NR_INTEL_FIXED_COUTNERS; i++) {
+		intercept = !mediated || i >= pmu->nr_arch_fixed_counters;
+
+		vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_FIXED_CTR0 + i,
+					  MSR_TYPE_RW, intercept);
+	}
+
+	intercept = !kvm_mediated_pmu_global_is_direct(vcpu);
+	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS,
+				  MSR_TYPE_R, intercept);
+	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_CTRL,
+				  MSR_TYPE_RW, intercept);
+	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL,
+				  MSR_TYPE_RW, intercept);
+}
+
+/*
+ * Have VM-exit store GLOBAL_CTRL in memory.  The list is shared with vmcs02,
+ * for which TSC may be on it as well.
+ */
+static void vmx_mediated_pmu_store_global_ctrl(struct vcpu_vmx *vmx, u64 global_ctrl)
+{
+	struct vmx_msrs *store = &vmx->msr_autostore.guest;
+	int slot = vmx_find_loadstore_msr_slot(store, MSR_CORE_PERF_GLOBAL_CTRL);
+
+	if (slot < 0) {
+		if (KVM_BUG_ON(store->nr == MAX_NR_LOADSTORE_MSRS, vmx->vcpu.kvm))
+			return;
+
+		slot = store->nr++;
+		store->val[slot].index = MSR_CORE_PERF_GLOBAL_CTRL;
+	}
+
+	/* To be found if VM-entry fails and nothing is stored. */
+	store->val[slot].value = global_ctrl;
+
+	vmcs_write32(VM_EXIT_MSR_STORE_COUNT, store->nr);
+
+	vmx->global_ctrl_slot = slot;
+	vmx->global_ctrl_is_stored = true;
+}
+
+void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct vcpu_vmx *vmx = to_vmx(vcpu);
+	u64 status, want, diff;
+
+	rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
+	want = pmu->global_status & INTEL_STATUS_SETTABLE;
+	diff = status ^ want;
+	if (diff & status)
+		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, diff & status);
+	if (diff & want)
+		wrmsrl(MSR_CORE_PERF_GLOBAL_STATUS_SET, diff & want);
+
+	if (pmu->fixed_ctr_ctrl_hw)
+		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, pmu->fixed_ctr_ctrl_hw);
+
+	vm_entry_controls_setbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
+	vm_exit_controls_setbit(vmx, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
+
+	if (vmx->loaded_vmcs->guest_global_ctrl != pmu->global_ctrl) {
+		vmx->loaded_vmcs->guest_global_ctrl = pmu->global_ctrl;
+		vmcs_write64(GUEST_IA32_PERF_GLOBAL_CTRL, pmu->global_ctrl);
+	}
+
+	/* L2's writes of GLOBAL_CTRL trap, and its RDPMC does if not L1's wish. */
+	if (is_guest_mode(vcpu))
+		return;
+
+	if (kvm_mediated_pmu_rdpmc_is_direct(vcpu))
+		exec_controls_clearbit(vmx, CPU_BASED_RDPMC_EXITING);
+	else
+		exec_controls_setbit(vmx, CPU_BASED_RDPMC_EXITING);
+
+	if (!kvm_mediated_pmu_global_is_direct(vcpu))
+		return;
+
+	if (cpu_has_save_perf_global_ctrl())
+		vm_exit_controls_setbit(vmx, VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL);
+	else
+		vmx_mediated_pmu_store_global_ctrl(vmx, pmu->global_ctrl);
+}
+
+void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct vcpu_vmx *vmx = to_vmx(vcpu);
+	u64 status;
+
+	/* Counters stand still: VM-exit, if there was one, loaded 0. */
+	if (vm_exit_controls_get(vmx) & VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL)
+		vmx->loaded_vmcs->guest_global_ctrl =
+			vmcs_read64(GUEST_IA32_PERF_GLOBAL_CTRL);
+	pmu->global_ctrl = vmx->loaded_vmcs->guest_global_ctrl;
+	vmx->global_ctrl_is_stored = false;
+
+	/*
+	 * Keep only bits that can be given back, here or on another host; the
+	 * rest is not the guest's.
+	 */
+	rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
+	pmu->global_status = kvm_pmu_has_perf_global_ctrl(pmu) ?
+			     status & ~pmu->global_status_rsvd : 0;
+	if (status)
+		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, status);
+
+	if (pmu->fixed_ctr_ctrl_hw)
+		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
+}
