@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# What runs in L1 for the demo, on one model of the machine.  It takes no figure
+# itself: "@ N NAME" in the output and mark N in the machine log tell demo/run to
+# which step the lines, and the windows, that follow belong.
+
+step_n=0
+step() { step_n=$((step_n + 1)); echo "@ $step_n $1"; mwindow mark $step_n; }
+
+# A guest that takes commands: what goes to fd 6 runs there, the output comes
+# from fd 5, up to a line "=DONE STATUS".
+guest_start() {
+	kvm_mediated "$1" || bail "KVM does not load with enable_mediated_pmu=$1"
+	echo "param $(kvm_param enable_mediated_pmu)"
+	rm -f /tmp/in /tmp/out
+	mkfifo /tmp/in /tmp/out
+	exec 5<>/tmp/out 6<>/tmp/in
+	# shellcheck disable=SC2086
+	qemu-system-x86_64 -accel kvm $L2_MACHINE -nodefaults -no-user-config -no-reboot \
+		-display none -cpu host,pmu=on -m 256 -serial stdio -kernel /machine/l2/kernel \
+		-initrd /machine/l2/initrd \
+		-append "console=ttyS0 quiet panic=-1 reboot=t nokaslr nmi_watchdog=0 $L2_CMDLINE" \
+		</tmp/in >/tmp/out 2>&1 5>&- 6>&- &
+	guest_pid=$!
+	guest_wait || bail "the guest does not come up"
+}
+
+guest_wait() {
+	while read -t 120 -r line <&5; do
+		case $line in
+		"=DONE "*) guest_status=${line#=DONE }; return 0 ;;
+		*) echo "$line" ;;
+		esac
+	done
+	return 1
+}
+
+guest() {
+	echo "$*" >&6
+	guest_wait || bail "the guest does not answer: $*"
+	[ "$guest_status" = 0 ] || echo "status $guest_status"
+}
+
+guest_stop() {
+	echo "mexit --reboot" >&6
+	wait $guest_pid
+	exec 5>&- 6>&-
+}
+
+# Host perf with every counter pinned, from host_pin to host_unpin.  Its counters
+# start between the opening of windows 1 and 2 and stop between their closing.
+host_pin() {
+	rm -f /tmp/ctl /tmp/ack /tmp/end
+	mkfifo /tmp/ctl /tmp/ack /tmp/end
+	exec 7<>/tmp/ctl 8<>/tmp/ack
+	perf stat -x, -a -D -1 --control fd:7,8 "$@" cat /tmp/end 2>/tmp/host.err &
+	host_pid=$!
+	host_tell ping
+	mwindow open 1
+	host_tell enable
+	mwindow open 2
+}
+
+host_tell() {
+	echo "$1" >&7
+	read -t 60 -r line <&8 || { cat /tmp/host.err; bail "host perf does not answer"; }
+}
+
+host_unpin() {
+	mwindow close 2
+	host_tell disable
+	mwindow close 1
+	: >/tmp/end
+	wait $host_pid
+	exec 7>&- 8>&-
+	sed "s/^/host /" /tmp/host.err
+}
+
+case $MODEL in
+intel*)
+	host_events="cycles:u instructions:u ref-cycles:u branches:u branch-misses:u cache-references:u r81d0:u r82d0:u instructions: r00c4:"
+	gp4=r00c4,r00c5,r4f2e,r412e
+	ten=cycles,instructions,ref-cycles,branches,branch-misses,cache-references,cache-misses,r81d0,r82d0,r83d0 ;;
+*)
+	host_events="cycles:u instructions:u branches:u instructions: r00c2:"
+	gp4=r00c2,r00c3,rff60,r0964
+	ten=cycles,instructions,branches,branch-misses,cache-references,cache-misses,r00c4,r0129,r0229,r0120 ;;
+esac
+user=cycles:u,instructions:u,branches:u,cache-misses:u
+
+measure() {
+	case $1 in
+	legacy) param=N pinned=D ;;
+	*) param=Y pinned=DH ;;		# DH: what includes guests is refused then
+	esac
+	pin=
+	for event in $host_events; do pin="$pin -e $event$pinned"; done
+
+	step "$mode/start"
+	guest_start $param
+
+	# The guest has not used its PMU yet; the host has no event but its NMI
+	# watchdog, and then not even that.
+	step "$mode/idle-watchdog"
+	guest cpuid-loop
+	echo 0 >/proc/sys/kernel/nmi_watchdog
+	step "$mode/idle"
+	guest cpuid-loop
+	step "$mode/active"
+	guest perf stat -x, -e $gp4 cpuid-loop
+	echo 1 >/proc/sys/kernel/nmi_watchdog
+
+	step "$mode/best-user"
+	guest perf stat -x, -e $user region
+
+	step "$mode/best-both"
+	guest around instructions branches cycles
+
+	step "$mode/ten"
+	mwindow open 3
+	guest perf stat -x, -e $ten true
+	mwindow close 3
+
+	step "$mode/interval"
+	mwindow open 3
+	guest perf stat -x, -e cycles,instructions -I 1000 -a sleep 10
+	mwindow close 3
+
+	step "$mode/worst"
+	# shellcheck disable=SC2086
+	host_pin $pin
+	guest perf stat -x, -e $user region
+	host_unpin
+
+	step "$mode/stop"
+	guest_stop
+}
+
+for mode in ${MODES:-legacy mediated}; do measure "$mode"; done
