@@ -25,10 +25,25 @@ void perf_guest_clock_start(void);
 int perf_guest_account_event(struct perf_event *event);
 void perf_guest_unaccount_event(struct perf_event *event);
 void perf_guest_set_yielding(perf_overflow_handler_t handler);
-bool perf_guest_event_stops(struct perf_event *event);
 void perf_host_time_update(struct perf_host_time *host, u64 now, bool adv);
 u64 perf_host_time(struct perf_host_time *host);
 u64 perf_host_time_now(struct perf_host_time *host, u64 now);
+
+static inline bool perf_guest_capable(struct perf_event *event)
+{
+	return event->pmu &&
+	       (event->pmu->capabilities & PERF_PMU_CAP_MEDIATED_VPMU);
+}
+
+/*
+ * Is @event stopped while a guest owns its PMU?  Its times then are in the host
+ * clock.  Include-guest events are not: they exist only while no guest can own
+ * the PMU, where both clocks advance alike.
+ */
+static inline bool perf_guest_event_stops(struct perf_event *event)
+{
+	return event->attr.exclude_guest && perf_guest_capable(event);
+}
 
 #else
 

@@ -91,12 +91,6 @@ void perf_guest_release(void)
 }
 EXPORT_SYMBOL_GPL(perf_guest_release);
 
-static bool perf_guest_capable(struct perf_event *event)
-{
-	return event->pmu &&
-	       (event->pmu->capabilities & PERF_PMU_CAP_MEDIATED_VPMU);
-}
-
 static bool perf_guest_yielding(struct perf_event *event)
 {
 	perf_overflow_handler_t handler = READ_ONCE(perf_guest_yielding_handler);
@@ -140,16 +134,6 @@ void perf_guest_set_yielding(perf_overflow_handler_t handler)
 	WARN_ON_ONCE(perf_guest_yielding_handler &&
 		     perf_guest_yielding_handler != handler);
 	WRITE_ONCE(perf_guest_yielding_handler, handler);
-}
-
-/*
- * Is @event stopped while a guest owns its PMU?  Its times then are in the host
- * clock.  Include-guest events are not: they exist only while no guest can own
- * the PMU, where both clocks advance alike.
- */
-bool perf_guest_event_stops(struct perf_event *event)
-{
-	return event->attr.exclude_guest && perf_guest_capable(event);
 }
 
 /*

@@ -19,6 +19,11 @@
  *  - no counter runs, every selector and FIXED_CTR_CTRL that the guest's values
  *    were loaded into is 0, so is GLOBAL_CTRL;
  *  - no overflow status bit of the guest is set.
+ *
+ * An interrupt may be late.  If the overflow is seen when the PMU is given back,
+ * then its interrupt is still to come, maybe as an NMI because LVTPC is perf's
+ * by then.  It is known to be a guest's, who has been told already: whoever sees
+ * it first claims it with x86_perf_guest_claim_pmi(), and that is all.
  */
 #include <linux/export.h>
 #include <linux/perf_event.h>
@@ -33,6 +38,7 @@
 
 DEFINE_PER_CPU(bool, x86_perf_guest_owner);
 static DEFINE_PER_CPU(bool, x86_perf_guest_no_strays);
+static DEFINE_PER_CPU(bool, x86_perf_guest_pmi_due);
 
 /*
  * Can the core PMU be handed to guests?  The overflow status has to be among
@@ -181,13 +187,31 @@ void x86_perf_guest_enter(u32 guest_lvtpc)
 EXPORT_SYMBOL_GPL(x86_perf_guest_enter);
 
 /**
+ * x86_perf_guest_claim_pmi - was this interrupt to be expected?
+ *
+ * Context: Interrupts off, or NMI.
+ * Return: whether it belongs to an overflow that x86_perf_guest_exit() was told
+ * of.
+ */
+bool x86_perf_guest_claim_pmi(void)
+{
+	if (!__this_cpu_read(x86_perf_guest_pmi_due))
+		return false;
+
+	__this_cpu_write(x86_perf_guest_pmi_due, false);
+	return true;
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_claim_pmi);
+
+/**
  * x86_perf_guest_exit - take this CPU's core PMU back from a guest
+ * @pmi_due: the guest has an overflow whose interrupt was not masked
  *
  * See the opening comment for what the caller has to leave.
  *
  * Context: Interrupts off since x86_perf_guest_enter().
  */
-void x86_perf_guest_exit(void)
+void x86_perf_guest_exit(bool pmi_due)
 {
 	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
 
@@ -195,6 +219,10 @@ void x86_perf_guest_exit(void)
 
 	if (WARN_ON_ONCE(!x86_perf_guest_owns_pmu()))
 		return;
+
+	/* One interrupt at most is pending, from this guest or one before. */
+	if (pmi_due)
+		__this_cpu_write(x86_perf_guest_pmi_due, true);
 
 	__this_cpu_write(x86_perf_guest_owner, false);
 	barrier();

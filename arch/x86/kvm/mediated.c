@@ -33,8 +33,10 @@
  *	of the guest's virtual one, which traps.
  *
  * An overflow in guest mode sets the hardware's status bit, which the guest
- * finds in GLOBAL_STATUS, and raises the vector, which KVM_REQ_PMI turns into
- * whatever the guest's LVTPC asks for.  An instruction that KVM emulates is
+ * finds in GLOBAL_STATUS, and raises the vector, which ends guest mode.  The put
+ * sees the new status bit and requests KVM_REQ_PMI, which becomes whatever the
+ * guest's LVTPC asks for.  The interrupt itself, which may be late, is counted
+ * and forgotten, unless no new status bit went before it.  An instruction that KVM emulates is
  * counted in memory in state HOST; the exit fastpath, which runs in state GUEST,
  * does not emulate instructions for a vCPU that counts them.
  *
@@ -214,17 +216,34 @@ void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
 }
 
 /*
- * A counter of the guest that runs, or has just run, here has overflowed.  The
- * interrupt is taken at the latest when interrupts are enabled after VM-exit,
- * where the vCPU is still loaded.  Should hardware be that late that it is not,
- * there is nobody to tell.
+ * A counter of the guest that runs, or has just run, here has overflowed.  If
+ * the put did not see it, e.g. because the status bit was set before, then it
+ * is for whoever is loaded.
  */
 void kvm_mediated_pmu_handle_pmi(void)
 {
 	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
 
+	if (x86_perf_guest_claim_pmi())
+		return;
+
 	if (vcpu && kvm_vcpu_has_mediated_pmu(vcpu))
 		kvm_make_request(KVM_REQ_PMI, vcpu);
+}
+
+/* The counters that raise an interrupt if they overflow in hardware. */
+static u64 kvm_mediated_pmu_pmi_mask(struct kvm_pmu *pmu)
+{
+	struct kvm_pmc *pmc;
+	u64 mask = 0;
+	int i;
+
+	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
+		if (pmc_has_pmi(pmc))
+			mask |= BIT_ULL(i);
+	}
+
+	return mask;
 }
 
 static u32 pmc_rdpmc_index(struct kvm_pmc *pmc)
@@ -252,6 +271,7 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct kvm_pmc *pmc;
+	u32 lvtpc;
 	u64 hw;
 	int i;
 
@@ -262,7 +282,10 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 		       !vcpu->kvm->arch.mediated_pmu_reserved, vcpu->kvm))
 		return;
 
-	x86_perf_guest_enter(kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC));
+	lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC);
+	pmu->loaded_status = lvtpc & APIC_LVT_MASKED ? ~0ull : pmu->global_status;
+
+	x86_perf_guest_enter(lvtpc);
 
 	/*
 	 * RDPMC is a lot cheaper than WRMSR, and an idle counter is 0 on both
@@ -280,12 +303,15 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 
 	kvm_pmu_call(mediated_load)(vcpu);
 	pmu->in_hardware = true;
+	vcpu->stat.pmu_loads++;
 }
 
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct kvm_pmc *pmc;
+	u64 overflows;
+	bool pmi;
 	int i;
 
 	lockdep_assert_irqs_disabled();
@@ -307,5 +333,11 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 	}
 
 	pmu->in_hardware = false;
-	x86_perf_guest_exit();
+
+	overflows = pmu->hw_status & ~pmu->loaded_status;
+	pmi = overflows && overflows & kvm_mediated_pmu_pmi_mask(pmu);
+	if (pmi)
+		kvm_make_request(KVM_REQ_PMI, vcpu);
+
+	x86_perf_guest_exit(pmi);
 }

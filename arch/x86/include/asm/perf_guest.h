@@ -12,7 +12,8 @@ DECLARE_PER_CPU(bool, x86_perf_guest_owner);
 
 bool x86_perf_guest_capable(void);
 void x86_perf_guest_enter(u32 guest_lvtpc);
-void x86_perf_guest_exit(void);
+void x86_perf_guest_exit(bool pmi_due);
+bool x86_perf_guest_claim_pmi(void);
 
 static inline bool x86_perf_guest_owns_pmu(void)
 {
@@ -27,6 +28,11 @@ static inline bool x86_perf_guest_capable(void)
 }
 
 static inline bool x86_perf_guest_owns_pmu(void)
+{
+	return false;
+}
+
+static inline bool x86_perf_guest_claim_pmi(void)
 {
 	return false;
 }

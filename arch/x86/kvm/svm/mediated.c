@@ -99,6 +99,7 @@ void svm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 	 * rest is not the guest's.
 	 */
 	rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, status);
+	pmu->hw_status = status;
 	pmu->global_status = status & ~pmu->global_status_rsvd;
 	if (status)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, status);

@@ -200,6 +200,7 @@ void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)
 	 * rest is not the guest's.
 	 */
 	rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
+	pmu->hw_status = status;
 	pmu->global_status = kvm_pmu_has_perf_global_ctrl(pmu) ?
 			     status & ~pmu->global_status_rsvd : 0;
 	if (status)
