@@ -231,6 +231,17 @@ void kvm_mediated_pmu_handle_pmi(void)
 		kvm_make_request(KVM_REQ_PMI, vcpu);
 }
 
+/*
+ * Deliver a PMI that is requested to the local APIC.  For user space that is
+ * about to read the vCPU's state: requests are not part of it.
+ */
+void kvm_mediated_pmu_flush_pmi(struct kvm_vcpu *vcpu)
+{
+	if (kvm_vcpu_has_mediated_pmu(vcpu) &&
+	    kvm_check_request(KVM_REQ_PMI, vcpu))
+		kvm_pmu_deliver_pmi(vcpu);
+}
+
 /* The counters that raise an interrupt if they overflow in hardware. */
 static u64 kvm_mediated_pmu_pmi_mask(struct kvm_pmu *pmu)
 {

@@ -23,6 +23,8 @@ void kvm_mediated_pmu_handle_pmi(void);
 int kvm_mediated_pmu_reserve(struct kvm *kvm);
 void kvm_mediated_pmu_release(struct kvm *kvm);
 
+void kvm_mediated_pmu_flush_pmi(struct kvm_vcpu *vcpu);
+
 bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu);
 
