@@ -98,6 +98,7 @@ say "configure"
 	{ tail -20 "$log"; die "configure failed"; }
 say "compile"
 make -j"$JOBS" >>"$log" 2>&1 || { grep -B2 -A6 -m1 'error' "$log" || tail -20 "$log"; die "make failed"; }
-cp bochs "$O/bochs"
+cp bochs "$O/bochs.new"
+mv "$O/bochs.new" "$O/bochs"	# the old one may be running
 echo "$stamp" >"$O/stamp"
 say "$O/bochs"

@@ -120,7 +120,7 @@ static inline bool pmu_is_msr(Bit32u index)
   }
   return (index >= 0xc0000300 && index <= 0xc0000303) ||
          (index >= 0xc0010000 && index <= 0xc0010007) ||
-         (index >= 0xc0010200 && index <= 0xc001020b) ||
+         (index >= 0xc0010200 && index <= 0xc001020f) ||
          (index >= 0xc0010230 && index <= 0xc0010247) ||
          (index >= 0xc0011030 && index <= 0xc001103c);
 }
