@@ -46,6 +46,9 @@ use_ccache() {
 	export PATH=/usr/lib/ccache:$PATH CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache}
 }
 
+# What stands at a kernel's place in the repository.
+new_files() { (cd "$TOP" && find "${NEW_DIRS[@]}" -type f ! -name '*~' ! -name '.*.sw?' 2>/dev/null || true) | sort; }
+
 # A sum over all of the series as the repository has it.  $TREE remembers the
 # one it corresponds to, so that neither direction overwrites what only the
 # other side has.
@@ -53,7 +56,7 @@ repo_sum() {
 	local tmp=${tmp:?a directory of the caller}
 	(
 		cd "$TOP"
-		find patches "${NEW_DIRS[@]}" -type f ! -name '*~' ! -name '.*.sw?' ! -name cover.txt 2>/dev/null | sort >"$tmp/files"
+		{ new_files; find patches -name "*.patch" -o -name series; } | sort >"$tmp/files"
 		xargs -r -d '\n' sha256sum <"$tmp/files"
 		xargs -r -d '\n' -I{} find {} -perm /100 <"$tmp/files"
 	) | sha256sum | cut -d' ' -f1

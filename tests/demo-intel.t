@@ -1,0 +1,5 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# The demo's tables as assertions.
+cd "$(dirname "$0")/.." || exit
+exec demo/run --check --models intel-8+3 --out "${BUILD:-$PWD/build}/check/logs/demo-intel"
