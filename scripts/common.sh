@@ -49,6 +49,9 @@ use_ccache() {
 # What stands at a kernel's place in the repository.
 new_files() { (cd "$TOP" && find "${NEW_DIRS[@]}" -type f ! -name '*~' ! -name '.*.sw?' 2>/dev/null || true) | sort; }
 
+# The new files that a patch names.
+named_files() { sed '/^diff --git /,$d' "$1" | sed -n 's/^New-file: //p'; }
+
 # A sum over all of the series as the repository has it.  $TREE remembers the
 # one it corresponds to, so that neither direction overwrites what only the
 # other side has.
@@ -56,8 +59,9 @@ repo_sum() {
 	local tmp=${tmp:?a directory of the caller}
 	(
 		cd "$TOP"
-		{ new_files; find patches -name "*.patch" -o -name series; } | sort >"$tmp/files"
-		xargs -r -d '\n' sha256sum <"$tmp/files"
-		xargs -r -d '\n' -I{} find {} -perm /100 <"$tmp/files"
+		find patches -name '*.patch' -o -name series 2>/dev/null | sort >"$tmp/sum.patches"
+		{ cat "$tmp/sum.patches"; while read -r p; do named_files "$p"; done <"$tmp/sum.patches"; } | sort >"$tmp/sum.files"
+		xargs -r -d '\n' sha256sum <"$tmp/sum.files" 2>&1 || true
+		xargs -r -d '\n' -I{} find {} -perm /100 <"$tmp/sum.files"
 	) | sha256sum | cut -d' ' -f1
 }
