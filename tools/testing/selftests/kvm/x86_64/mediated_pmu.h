@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the tests of the (mediated) PMU share: one view of the PMUs of Intel and
+ * AMD, and measured blocks, the instructions and branches of which are known.
+ */
+#ifndef SELFTEST_KVM_MEDIATED_PMU_H
+#define SELFTEST_KVM_MEDIATED_PMU_H
+
+#include <linux/perf_event.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <x86intrin.h>
+
+#include "apic.h"
+#include "kvm_util.h"
+#include "pmu.h"
+#include "processor.h"
+#include "test_util.h"
+
+#define APIC_LVTPC			0x340
+
+#define MSR_AMD64_GLOBAL_STATUS_SET	0xc0000303
+#define MSR_INTEL_GLOBAL_STATUS_SET	0x391
+
+#define X86_FEATURE_PERFCTR_CORE	KVM_X86_CPU_FEATURE(0x80000001, 0, ECX, 23)
+#define X86_FEATURE_AMD_PERFMON_V2	KVM_X86_CPU_FEATURE(0x80000022, 0, EAX, 0)
+#define X86_PROPERTY_AMD_NR_COUNTERS	KVM_X86_CPU_PROPERTY(0x80000022, 0, EBX, 0, 3)
+
+#define COUNTER_MASK			GENMASK_ULL(47, 0)
+
+/* An I/O port nobody listens to: an access exits to the VMM and is resumed. */
+#define IO_PORT				0x42
+
+#define MAX_COUNTERS			(8 + 8)
+
+/*
+ * The PMU of the guest.  Counters are numbered gp first, then fixed.  Set by
+ * pmu_detect() for what KVM supports, and copied into each VM.
+ */
+struct pmu {
+	bool mediated;
+	bool intel;
+	/* Is there GLOBAL_CTRL, with all that belongs to it? */
+	bool global;
+	/* AMD's counters beyond the first four, with MSRs of their own. */
+	bool core;
+	uint8_t nr_gp;
+	uint8_t nr_fixed;
+};
+
+static struct pmu pmu;
+
+static inline uint8_t pmu_nr_counters(void)
+{
+	return pmu.nr_gp + pmu.nr_fixed;
+}
+
+static inline bool pmc_is_fixed(int c)
+{
+	return c >= pmu.nr_gp;
+}
+
+static inline uint32_t pmc_msr(int c)
+{
+	if (pmc_is_fixed(c))
+		return MSR_CORE_PERF_FIXED_CTR0 + c - pmu.nr_gp;
+	if (pmu.intel)
+		return MSR_IA32_PMC0 + c;
+	return pmu.core ? MSR_F15H_PERF_CTR + 2 * c : MSR_K7_PERFCTR0 + c;
+}
+
+/* The other name that some counters go by; 0 if there is none. */
+static inline uint32_t pmc_alias_msr(int c)
+{
+	if (pmc_is_fixed(c))
+		return 0;
+	if (pmu.intel)
+		return MSR_IA32_PERFCTR0 + c;
+	return pmu.core && c < 4 ? MSR_K7_PERFCTR0 + c : 0;
+}
+
+static inline uint32_t pmc_selector_msr(int c)
+{
+	if (pmu.intel)
+		return MSR_P6_EVNTSEL0 + c;
+	return pmu.core ? MSR_F15H_PERF_CTL + 2 * c : MSR_K7_EVNTSEL0 + c;
+}
+
+static inline uint32_t pmc_rdpmc_index(int c)
+{
+	return pmc_is_fixed(c) ? INTEL_RDPMC_FIXED | (c - pmu.nr_gp) : c;
+}
+
+static inline uint64_t pmc_global_bit(int c)
+{
+	return pmc_is_fixed(c) ? BIT_ULL(32 + c - pmu.nr_gp) : BIT_ULL(c);
+}
+
+static inline uint64_t pmu_global_mask(void)
+{
+	uint64_t mask = 0;
+	int c;
+
+	for (c = 0; c < pmu_nr_counters(); c++)
+		mask |= pmc_global_bit(c);
+	return mask;
+}
+
+static inline uint32_t pmu_global_ctrl_msr(void)
+{
+	return pmu.intel ? MSR_CORE_PERF_GLOBAL_CTRL : MSR_AMD64_PERF_CNTR_GLOBAL_CTL;
+}
+
+static inline uint32_t pmu_global_status_msr(void)
+{
+	return pmu.intel ? MSR_CORE_PERF_GLOBAL_STATUS : MSR_AMD64_PERF_CNTR_GLOBAL_STATUS;
+}
+
+static inline uint32_t pmu_global_clear_msr(void)
+{
+	return pmu.intel ? MSR_CORE_PERF_GLOBAL_OVF_CTRL : MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR;
+}
+
+static inline uint64_t pmu_instructions(void)
+{
+	return pmu.intel ? INTEL_ARCH_INSTRUCTIONS_RETIRED : AMD_ZEN_INSTRUCTIONS_RETIRED;
+}
+
+static inline uint64_t pmu_branches(void)
+{
+	return pmu.intel ? INTEL_ARCH_BRANCHES_RETIRED : AMD_ZEN_BRANCHES_RETIRED;
+}
+
+#define SELECT_OS	(ARCH_PERFMON_EVENTSEL_OS | ARCH_PERFMON_EVENTSEL_ENABLE)
+#define SELECT_OS_PMI	(SELECT_OS | ARCH_PERFMON_EVENTSEL_INT)
+#define SELECT_USR	(ARCH_PERFMON_EVENTSEL_USR | ARCH_PERFMON_EVENTSEL_ENABLE)
+
+/* Guest: everything off and zero. */
+static inline void guest_pmu_reset(void)
+{
+	int c;
+
+	if (pmu.global)
+		wrmsr(pmu_global_ctrl_msr(), 0);
+	if (pmu.nr_fixed)
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, 0);
+	for (c = 0; c < pmu_nr_counters(); c++) {
+		if (!pmc_is_fixed(c))
+			wrmsr(pmc_selector_msr(c), 0);
+		wrmsr(pmc_msr(c), 0);
+	}
+	if (pmu.global)
+		wrmsr(pmu_global_clear_msr(), pmu_global_mask());
+}
+
+/*
+ * Measured blocks.  @ctrl := @on; @loops rounds of @block; @ctrl := 0, in one go,
+ * so that the compiler cannot add to what is counted.
+ *
+ * Each way to enable a counter counts exactly one of the two WRMSRs: if they do
+ * not exit, hardware counts the one that disables; if they do, KVM counts the
+ * one that enables, because the counter is enabled when it has been emulated.
+ */
+#define MEASURED_INSNS(_per_loop, _loops)	(1 + (_loops) * ((_per_loop) + 2) + 4)
+#define MEASURED_BRANCHES(_per_loop, _loops)	((_loops) * ((_per_loop) + 1))
+
+#define GUEST_MEASURE(_ctrl, _on, _loops, _block)			\
+do {									\
+	register uint64_t r12 asm("r12") = (_ctrl);			\
+	register uint64_t r13 asm("r13") = (_loops);			\
+	uint64_t on = (_on), a = (uint32_t)on, d = on >> 32, c = r12;	\
+									\
+	asm volatile("wrmsr\n\t"					\
+		     "mov %%r13d, %%r8d\n\t"				\
+		     "1:\n\t"						\
+		     _block						\
+		     "dec %%r8d\n\t"					\
+		     "jnz 1b\n\t"					\
+		     "mov %%r12d, %%ecx\n\t"				\
+		     "xor %%eax, %%eax\n\t"				\
+		     "xor %%edx, %%edx\n\t"				\
+		     "wrmsr\n\t"					\
+		     : "+a"(a), "+d"(d), "+c"(c)			\
+		     : "r"(r12), "r"(r13)				\
+		     : "rbx", "r8", "cc", "memory");			\
+} while (0)
+
+/* No exits, */
+#define BLOCK_PLAIN		"nop\n\t nop\n\t"
+#define BLOCK_PLAIN_INSNS	2
+/* emulated by KVM, */
+#define BLOCK_CPUID		"xor %%eax, %%eax\n\t cpuid\n\t"
+#define BLOCK_CPUID_INSNS	2
+#define BLOCK_RDMSR		"mov $0x1b, %%ecx\n\t rdmsr\n\t"
+#define BLOCK_RDMSR_INSNS	2
+/* emulated by KVM and the VMM together, */
+#define BLOCK_IO		"inb $" __stringify(IO_PORT) ", %%al\n\t"
+#define BLOCK_IO_INSNS		1
+/* an interrupt by INT n, for what its handler adds, */
+#define BLOCK_INT		"int $" __stringify(IRQ_VECTOR) "\n\t"
+#define BLOCK_INT_INSNS		1
+/* and the same interrupt by ICR, which ends a HLT: both may be fastpath exits. */
+#define BLOCK_ICR_HLT		"mov $0x830, %%ecx\n\t"			\
+				"mov $" __stringify(0x40000 + IRQ_VECTOR) ", %%eax\n\t" \
+				"xor %%edx, %%edx\n\t"			\
+				"wrmsr\n\t"				\
+				"sti\n\t hlt\n\t cli\n\t"
+#define BLOCK_ICR_HLT_INSNS	7
+
+#define IRQ_VECTOR		0x31
+
+/* Host. */
+static inline bool pmu_is_mediated(void)
+{
+	const char *path = host_cpu_is_intel ?
+		"/sys/module/kvm_intel/parameters/enable_mediated_pmu" :
+		"/sys/module/kvm_amd/parameters/enable_mediated_pmu";
+
+	if (access(path, R_OK))
+		return false;
+
+	return host_cpu_is_intel ? get_kvm_intel_param_bool("enable_mediated_pmu") :
+				   get_kvm_amd_param_bool("enable_mediated_pmu");
+}
+
+static inline void pmu_detect(void)
+{
+	TEST_REQUIRE(host_cpu_is_intel || host_cpu_is_amd);
+	TEST_REQUIRE(kvm_is_pmu_enabled());
+
+	pmu.mediated = pmu_is_mediated();
+	pmu.intel = host_cpu_is_intel;
+
+	if (pmu.intel) {
+		TEST_REQUIRE(kvm_cpu_has_p(X86_PROPERTY_PMU_VERSION));
+		TEST_REQUIRE(kvm_cpu_property(X86_PROPERTY_PMU_VERSION) >= 2);
+		TEST_REQUIRE(kvm_cpu_has(X86_FEATURE_PDCM));
+		pmu.global = true;
+		pmu.nr_gp = kvm_cpu_property(X86_PROPERTY_PMU_NR_GP_COUNTERS);
+		pmu.nr_fixed = kvm_cpu_property(X86_PROPERTY_PMU_NR_FIXED_COUNTERS);
+		return;
+	}
+
+	pmu.core = kvm_cpu_has(X86_FEATURE_PERFCTR_CORE);
+	pmu.global = kvm_cpu_has(X86_FEATURE_AMD_PERFMON_V2);
+	pmu.nr_gp = pmu.core ? 6 : 4;
+	if (pmu.global)
+		pmu.nr_gp = kvm_cpu_property(X86_PROPERTY_AMD_NR_COUNTERS);
+}
+
+static inline struct kvm_vm *pmu_vm_create(struct kvm_vcpu **vcpu, void *guest_code)
+{
+	struct kvm_vm *vm = vm_create_with_one_vcpu(vcpu, guest_code);
+
+	sync_global_to_guest(vm, pmu);
+	return vm;
+}
+
+/* Run to the next GUEST_SYNC(), whose stage is returned, or to GUEST_DONE(): -1. */
+static inline uint64_t pmu_run(struct kvm_vcpu *vcpu)
+{
+	struct ucall uc;
+
+	for (;;) {
+		vcpu_run(vcpu);
+		if (vcpu->run->exit_reason == KVM_EXIT_IO &&
+		    vcpu->run->io.port == IO_PORT)
+			continue;
+
+		switch (get_ucall(vcpu, &uc)) {
+		case UCALL_SYNC:
+			return uc.args[1];
+		case UCALL_DONE:
+			return -1;
+		case UCALL_PRINTF:
+			pr_info("%s", uc.buffer);
+			break;
+		case UCALL_ABORT:
+			REPORT_GUEST_ASSERT(uc);
+			break;
+		default:
+			TEST_FAIL("Unexpected exit %u (%s), ucall %lu",
+				  vcpu->run->exit_reason,
+				  exit_reason_str(vcpu->run->exit_reason), uc.cmd);
+		}
+	}
+}
+
+static inline void pmu_run_to_done(struct kvm_vcpu *vcpu)
+{
+	while (pmu_run(vcpu) != -1ull)
+		;
+}
+
+#define EVENT_EXCLUDE_GUEST	BIT_ULL(0)
+#define EVENT_EXCLUDE_HOST	BIT_ULL(1)
+#define EVENT_EXCLUDE_KERNEL	BIT_ULL(2)
+#define EVENT_EXCLUDE_USER	BIT_ULL(3)
+#define EVENT_PINNED		BIT_ULL(4)
+#define EVENT_INHERIT		BIT_ULL(5)
+#define EVENT_SOFTWARE		BIT_ULL(6)
+#define EVENT_RAW		BIT_ULL(7)
+
+static inline int __perf_open(uint64_t config, uint64_t flags, uint64_t period,
+			      pid_t pid, int cpu)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.type = flags & EVENT_SOFTWARE ? PERF_TYPE_SOFTWARE :
+			flags & EVENT_RAW ? PERF_TYPE_RAW : PERF_TYPE_HARDWARE,
+		.config = config,
+		.sample_period = period,
+		.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED |
+			       PERF_FORMAT_TOTAL_TIME_RUNNING,
+		.exclude_guest = !!(flags & EVENT_EXCLUDE_GUEST),
+		.exclude_host = !!(flags & EVENT_EXCLUDE_HOST),
+		.exclude_kernel = !!(flags & EVENT_EXCLUDE_KERNEL),
+		.exclude_user = !!(flags & EVENT_EXCLUDE_USER),
+		.pinned = !!(flags & EVENT_PINNED),
+		.inherit = !!(flags & EVENT_INHERIT),
+	};
+
+	return syscall(__NR_perf_event_open, &attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+static inline int perf_open(uint64_t config, uint64_t flags, pid_t pid, int cpu)
+{
+	return __perf_open(config, flags, 0, pid, cpu);
+}
+
+struct perf_value {
+	uint64_t count;
+	uint64_t enabled;
+	uint64_t running;
+};
+
+static inline struct perf_value perf_read(int fd)
+{
+	struct perf_value v;
+
+	TEST_ASSERT(read(fd, &v, sizeof(v)) == sizeof(v),
+		    "Cannot read an event, it has an error or no counter");
+	return v;
+}
+
+#endif /* SELFTEST_KVM_MEDIATED_PMU_H */

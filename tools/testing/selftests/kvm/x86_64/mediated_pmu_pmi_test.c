@@ -1,0 +1,536 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Test overflows of a guest's counters: status bits, PMIs, and both of them when
+ * the vCPU is saved and restored in another VM in between.
+ *
+ * A PMU emulated with perf events is slower and less exact; what can be expected
+ * of it nevertheless is tested with enable_mediated_pmu=0 too.
+ */
+#include "kselftest_harness.h"
+#include "mediated_pmu.h"
+
+#define PMI_VECTOR	0x41
+#define LOOPS		20
+#define NOT_EXACT	"the PMIs of an emulated PMU are not exact"
+#define OVERFLOWS	1000
+
+enum delivery { VECTOR, NMI };
+
+static enum delivery delivery;
+
+/* What the handler has seen. */
+static struct {
+	uint64_t count;
+	uint64_t status;
+	/* If not 0: the counter that is set back to that, negated. */
+	uint64_t period;
+} pmi;
+
+static void guest_set_lvtpc(bool masked)
+{
+	x2apic_write_reg(APIC_LVTPC, (delivery == NMI ? APIC_DM_NMI : PMI_VECTOR) |
+				     (masked ? APIC_LVT_MASKED : 0));
+}
+
+static void guest_pmi_handler(struct ex_regs *regs)
+{
+	uint64_t lvtpc = x2apic_read_reg(APIC_LVTPC);
+
+	/* Intel masks the entry when it delivers from it, AMD does not. */
+	GUEST_ASSERT_EQ(!!(lvtpc & APIC_LVT_MASKED), pmu.intel);
+	GUEST_ASSERT_EQ(regs->vector, delivery == NMI ? NMI_VECTOR : PMI_VECTOR);
+
+	pmi.count++;
+	if (pmi.period)
+		wrmsr(pmc_msr(0), -pmi.period & COUNTER_MASK);
+	if (pmu.global) {
+		pmi.status |= rdmsr(pmu_global_status_msr());
+		wrmsr(pmu_global_clear_msr(), pmi.status);
+		GUEST_ASSERT_EQ(rdmsr(pmu_global_status_msr()), 0);
+	}
+	guest_set_lvtpc(false);
+	if (delivery == VECTOR)
+		x2apic_write_reg(APIC_EOI, 0);
+}
+
+/* A PMI may take its time, on hardware. */
+static void guest_wait_for_pmi(void)
+{
+	int i;
+
+	for (i = 0; i < 1000; i++)
+		asm volatile("pause" ::: "memory");
+}
+
+static void guest_forget_pmis(void)
+{
+	pmi.count = 0;
+	pmi.status = 0;
+}
+
+static void guest_setup(void)
+{
+	x2apic_enable();
+	guest_set_lvtpc(false);
+	guest_pmu_reset();
+	memset(&pmi, 0, sizeof(pmi));
+	asm volatile("sti");
+}
+
+/* The register and the value that enable counter @c for instructions in ring 0. */
+static uint32_t guest_prepare(int c, bool with_pmi, uint64_t *on)
+{
+	uint64_t select = pmu_instructions() | (with_pmi ? SELECT_OS_PMI : SELECT_OS);
+
+	guest_pmu_reset();
+	if (!pmu.global) {
+		*on = select;
+		return pmc_selector_msr(c);
+	}
+	if (pmc_is_fixed(c))
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL,
+		      FIXED_PMC_CTRL(c - pmu.nr_gp, FIXED_PMC_KERNEL |
+				     (with_pmi ? FIXED_PMC_ENABLE_PMI : 0)));
+	else
+		wrmsr(pmc_selector_msr(c), select);
+	*on = pmc_global_bit(c);
+	return pmu_global_ctrl_msr();
+}
+
+/*
+ * Let counter @c count a block of MEASURED_INSNS(BLOCK_PLAIN_INSNS, LOOPS) and
+ * overflow with the @nth of them.
+ */
+#define PLAIN_INSNS	MEASURED_INSNS(BLOCK_PLAIN_INSNS, LOOPS)
+#define CPUID_INSNS	MEASURED_INSNS(BLOCK_CPUID_INSNS, LOOPS)
+
+static uint64_t guest_overflow(int c, uint64_t nth, bool with_pmi, bool emulated)
+{
+	uint64_t on;
+	uint32_t ctrl = guest_prepare(c, with_pmi, &on);
+
+	guest_forget_pmis();
+	wrmsr(pmc_msr(c), -nth & COUNTER_MASK);
+	if (emulated)
+		GUEST_MEASURE(ctrl, on, LOOPS, BLOCK_CPUID);
+	else
+		GUEST_MEASURE(ctrl, on, LOOPS, BLOCK_PLAIN);
+	guest_wait_for_pmi();
+
+	return rdmsr(pmc_msr(c));
+}
+
+/* Overflow without a PMI: @status must be there, and nothing else. */
+static void guest_check_status(uint64_t status)
+{
+	GUEST_ASSERT_EQ(pmi.count, 0);
+	if (!pmu.global)
+		return;
+
+	GUEST_ASSERT_EQ(rdmsr(pmu_global_status_msr()), status);
+	wrmsr(pmu_global_clear_msr(), status);
+	GUEST_ASSERT_EQ(rdmsr(pmu_global_status_msr()), 0);
+}
+
+static void guest_check_one_pmi(int c, uint64_t nth)
+{
+	__GUEST_ASSERT(pmi.count == 1, "counter %u, overflow with instruction %lu: %lu PMIs",
+		       c, nth, pmi.count);
+	if (pmu.global) {
+		GUEST_ASSERT_EQ(pmi.status, pmc_global_bit(c));
+		GUEST_ASSERT_EQ(rdmsr(pmu_global_status_msr()), 0);
+	}
+}
+
+static bool guest_counts_instructions(int c)
+{
+	return c <= pmu.nr_gp && c < pmu_nr_counters();
+}
+
+static void guest_one_pmi_each(bool emulated)
+{
+	const uint64_t all = emulated ? CPUID_INSNS : PLAIN_INSNS;
+	uint64_t value, handler;
+	uint64_t nth;
+	int c;
+
+	guest_setup();
+	for (c = 0; guest_counts_instructions(c); c++) {
+		/* The handler is counted as well, and takes its time once. */
+		handler = guest_overflow(c, 1, true, emulated) - (all - 1);
+		guest_check_one_pmi(c, 1);
+
+		/* Not with the last two: the PMI may come when all is over. */
+		for (nth = 2; nth <= all - 2; nth += nth < 12 ? 1 : 7) {
+			value = guest_overflow(c, nth, true, emulated);
+			guest_check_one_pmi(c, nth);
+			__GUEST_ASSERT(value == all - nth + handler,
+				       "counter %u, overflow with instruction %lu: %lu after it, wanted %lu",
+				       c, nth, value, all - nth + handler);
+		}
+
+		for (nth = all - 1; nth <= all; nth++) {
+			guest_overflow(c, nth, true, emulated);
+			guest_check_one_pmi(c, nth);
+		}
+
+		/* And one instruction short of it. */
+		value = guest_overflow(c, all + 1, true, emulated);
+		GUEST_ASSERT_EQ(value, COUNTER_MASK);
+		guest_check_status(0);
+	}
+	GUEST_DONE();
+}
+
+static void guest_no_pmi_masked(void)
+{
+	uint64_t nth;
+	int c;
+
+	guest_setup();
+	for (c = 0; guest_counts_instructions(c); c++) {
+		for (nth = 1; nth <= PLAIN_INSNS; nth += 5) {
+			guest_set_lvtpc(true);
+			GUEST_ASSERT_EQ(guest_overflow(c, nth, true, false), PLAIN_INSNS - nth);
+			/* What came while it was masked is gone. */
+			guest_set_lvtpc(false);
+			guest_wait_for_pmi();
+			guest_check_status(pmc_global_bit(c));
+		}
+	}
+	GUEST_DONE();
+}
+
+static void guest_no_pmi_without_enable(void)
+{
+	uint64_t nth;
+	int c;
+
+	guest_setup();
+	for (c = 0; guest_counts_instructions(c); c++) {
+		for (nth = 1; nth <= CPUID_INSNS; nth += 3) {
+			GUEST_ASSERT_EQ(guest_overflow(c, nth, false, true), CPUID_INSNS - nth);
+			guest_check_status(pmc_global_bit(c));
+		}
+	}
+	GUEST_DONE();
+}
+
+static void guest_none_lost(void)
+{
+	uint64_t i, nth;
+
+	guest_setup();
+	for (i = 0; i < OVERFLOWS; i++) {
+		nth = 1 + i % PLAIN_INSNS;
+		guest_overflow(0, nth, true, i & 1);
+		guest_check_one_pmi(0, nth);
+	}
+	GUEST_DONE();
+}
+
+/* As perf does it: the handler sets the counter back and it goes on. */
+static void guest_periodic(void)
+{
+	uint64_t on, spins = 0;
+	uint32_t ctrl;
+
+	guest_setup();
+	ctrl = guest_prepare(0, true, &on);
+	pmi.period = 500;
+	wrmsr(pmc_msr(0), -pmi.period & COUNTER_MASK);
+	wrmsr(ctrl, on);
+	while (READ_ONCE(pmi.count) < OVERFLOWS) {
+		asm volatile("pause" ::: "memory");
+		/* Each round is three instructions, at least. */
+		GUEST_ASSERT(++spins < OVERFLOWS * pmi.period);
+	}
+	wrmsr(ctrl, 0);
+	GUEST_ASSERT_EQ(pmi.status, pmu.global ? pmc_global_bit(0) : 0);
+	GUEST_DONE();
+}
+
+static void guest_together(void)
+{
+	uint64_t bits = 0;
+	uint64_t nth;
+	int c;
+
+	guest_setup();
+	for (nth = 1; nth <= PLAIN_INSNS - 2; nth += 3) {
+		guest_pmu_reset();
+		guest_forget_pmis();
+		for (c = 0, bits = 0; guest_counts_instructions(c); c++) {
+			if (!pmc_is_fixed(c))
+				wrmsr(pmc_selector_msr(c), pmu_instructions() | SELECT_OS_PMI);
+			else
+				wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL,
+				      FIXED_PMC_CTRL(0, FIXED_PMC_KERNEL | FIXED_PMC_ENABLE_PMI));
+			wrmsr(pmc_msr(c), -nth & COUNTER_MASK);
+			bits |= pmc_global_bit(c);
+		}
+		GUEST_MEASURE(pmu_global_ctrl_msr(), bits, LOOPS, BLOCK_PLAIN);
+		guest_wait_for_pmi();
+		GUEST_ASSERT_EQ(pmi.status, bits);
+		GUEST_ASSERT_EQ(rdmsr(pmu_global_status_msr()), 0);
+		/* One for all. */
+		GUEST_ASSERT_EQ(pmi.count, 1);
+	}
+	GUEST_DONE();
+}
+
+static struct kvm_vm *pmi_vm_create(struct kvm_vcpu **vcpu, void *guest_code)
+{
+	struct kvm_vm *vm = pmu_vm_create(vcpu, guest_code);
+
+	vm_install_exception_handler(vm, PMI_VECTOR, guest_pmi_handler);
+	vm_install_exception_handler(vm, NMI_VECTOR, guest_pmi_handler);
+	sync_global_to_guest(vm, delivery);
+	return vm;
+}
+
+static void run_pmi(void *guest_code, enum delivery how, uint64_t arg)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	delivery = how;
+	vm = pmi_vm_create(&vcpu, guest_code);
+	vcpu_args_set(vcpu, 1, arg);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+}
+
+TEST(overflow_raises_one_interrupt)
+{
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	run_pmi(guest_one_pmi_each, VECTOR, false);
+}
+
+TEST(overflow_raises_one_nmi)
+{
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	run_pmi(guest_one_pmi_each, NMI, false);
+}
+
+TEST(emulated_overflow_raises_one_interrupt)
+{
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	run_pmi(guest_one_pmi_each, VECTOR, true);
+}
+
+TEST(emulated_overflow_raises_one_nmi)
+{
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	run_pmi(guest_one_pmi_each, NMI, true);
+}
+
+TEST(masked_lvtpc_raises_none)
+{
+	run_pmi(guest_no_pmi_masked, VECTOR, 0);
+	run_pmi(guest_no_pmi_masked, NMI, 0);
+}
+
+TEST(counter_without_interrupt_raises_none)
+{
+	run_pmi(guest_no_pmi_without_enable, VECTOR, 0);
+}
+
+TEST(none_of_1000_is_lost)
+{
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	run_pmi(guest_none_lost, VECTOR, 0);
+	run_pmi(guest_none_lost, NMI, 0);
+}
+
+TEST(periodic_1000)
+{
+	run_pmi(guest_periodic, VECTOR, 0);
+	run_pmi(guest_periodic, NMI, 0);
+}
+
+TEST(overflows_together)
+{
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	run_pmi(guest_together, VECTOR, 0);
+	run_pmi(guest_together, NMI, 0);
+}
+
+/* Save and restore */
+
+static struct kvm_vcpu *migrate(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
+{
+	struct kvm_lapic_state lapic;
+	struct kvm_x86_state *state;
+
+	state = vcpu_save_state(vcpu);
+	vcpu_ioctl(vcpu, KVM_GET_LAPIC, &lapic);
+	kvm_vm_release(vm);
+
+	vcpu = vm_recreate_with_one_vcpu(vm);
+	vcpu_load_state(vcpu, state);
+	vcpu_ioctl(vcpu, KVM_SET_LAPIC, &lapic);
+	kvm_x86_state_cleanup(state);
+	return vcpu;
+}
+
+/* Run to the end; go to another VM at every exit to user space. */
+static void run_migrating(void *guest_code, enum delivery how)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	struct ucall uc;
+
+	delivery = how;
+	vm = pmi_vm_create(&vcpu, guest_code);
+	for (;;) {
+		vcpu_run(vcpu);
+		if (vcpu->run->exit_reason != KVM_EXIT_IO ||
+		    vcpu->run->io.port != IO_PORT) {
+			switch (get_ucall(vcpu, &uc)) {
+			case UCALL_SYNC:
+				break;
+			case UCALL_DONE:
+				kvm_vm_free(vm);
+				return;
+			case UCALL_ABORT:
+				REPORT_GUEST_ASSERT(uc);
+				break;
+			default:
+				TEST_FAIL("Unexpected exit %u", vcpu->run->exit_reason);
+			}
+		}
+		vcpu = migrate(vm, vcpu);
+	}
+}
+
+static void guest_migrates_counting(void)
+{
+	const uint64_t all = MEASURED_INSNS(BLOCK_IO_INSNS, 3);
+	uint64_t on;
+	uint32_t ctrl;
+	int c;
+
+	guest_setup();
+	for (c = 0; guest_counts_instructions(c); c++) {
+		ctrl = guest_prepare(c, false, &on);
+		wrmsr(pmc_msr(c), 0x5a1234567000ull);
+		GUEST_MEASURE(ctrl, on, 3, BLOCK_IO);
+		GUEST_ASSERT_EQ(rdmsr(pmc_msr(c)), 0x5a1234567000ull + all);
+		GUEST_ASSERT_EQ(_rdpmc(pmc_rdpmc_index(c)), 0x5a1234567000ull + all);
+		guest_check_status(0);
+	}
+	GUEST_DONE();
+}
+
+TEST(migrates_while_counting)
+{
+	run_migrating(guest_migrates_counting, VECTOR);
+}
+
+static void guest_migrates_status(void)
+{
+	int c;
+
+	guest_setup();
+	guest_set_lvtpc(true);
+	for (c = 0; guest_counts_instructions(c); c++) {
+		GUEST_ASSERT_EQ(guest_overflow(c, 7, true, false), PLAIN_INSNS - 7);
+		GUEST_SYNC(c);
+		GUEST_ASSERT_EQ(rdmsr(pmc_msr(c)), PLAIN_INSNS - 7);
+		if (pmu.global && !pmc_is_fixed(c))
+			GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(c)),
+					pmu_instructions() | SELECT_OS_PMI);
+		/* The restore must not raise what was masked. */
+		guest_set_lvtpc(false);
+		guest_wait_for_pmi();
+		guest_check_status(pmc_global_bit(c));
+		guest_set_lvtpc(true);
+	}
+	GUEST_DONE();
+}
+
+TEST(migrates_status)
+{
+	run_migrating(guest_migrates_status, VECTOR);
+}
+
+static void guest_migrates_pending(void)
+{
+	int c;
+
+	guest_setup();
+	for (c = 0; guest_counts_instructions(c); c++) {
+		asm volatile("cli");
+		guest_overflow(c, 7, true, false);
+		GUEST_ASSERT_EQ(pmi.count, 0);
+		GUEST_SYNC(c);
+		GUEST_ASSERT_EQ(pmi.count, 0);
+		asm volatile("sti");
+		guest_wait_for_pmi();
+		guest_check_one_pmi(c, 7);
+	}
+	GUEST_DONE();
+}
+
+TEST(migrates_pending_interrupt)
+{
+	run_migrating(guest_migrates_pending, VECTOR);
+}
+
+/*
+ * The instruction that overflows is emulated by the VMM, which saves the state
+ * right behind it.
+ */
+static void guest_migrates_overflowing(void)
+{
+	const uint64_t all = MEASURED_INSNS(BLOCK_IO_INSNS, 3);
+	uint64_t nth, on;
+	uint32_t ctrl;
+
+	guest_setup();
+	for (nth = 1; nth <= all; nth++) {
+		ctrl = guest_prepare(0, true, &on);
+		guest_forget_pmis();
+		wrmsr(pmc_msr(0), -nth & COUNTER_MASK);
+		GUEST_MEASURE(ctrl, on, 3, BLOCK_IO);
+		guest_wait_for_pmi();
+		guest_check_one_pmi(0, nth);
+	}
+	GUEST_DONE();
+}
+
+TEST(migrates_while_overflowing_interrupt)
+{
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	run_migrating(guest_migrates_overflowing, VECTOR);
+}
+
+TEST(migrates_while_overflowing_nmi)
+{
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	run_migrating(guest_migrates_overflowing, NMI);
+}
+
+int main(int argc, char *argv[])
+{
+	pmu_detect();
+
+	return test_harness_run(argc, argv);
+}

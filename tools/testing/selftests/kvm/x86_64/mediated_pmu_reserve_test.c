@@ -1,0 +1,552 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Test what a mediated PMU means for the host: perf events that include guests
+ * and VMs with a PMU exclude each other, and events that exclude guests count
+ * the host, all of it, and nothing else.
+ *
+ * With enable_mediated_pmu=0, test that nothing of that is so.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "kselftest_harness.h"
+#include "mediated_pmu.h"
+
+#define NOT_MEDIATED	"PMUs are not mediated"
+
+/* Events that include guests, one way or another. */
+static const struct {
+	const char *name;
+	uint64_t config;
+	uint64_t flags;
+	pid_t pid;
+	int cpu;
+} including[] = {
+	{ "cycles of a CPU", PERF_COUNT_HW_CPU_CYCLES, 0, -1, 0 },
+	{ "cycles of a task", PERF_COUNT_HW_CPU_CYCLES, 0, 0, -1 },
+	{ "user instructions", PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_KERNEL, 0, -1 },
+	{ "guests only", PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_HOST, -1, 0 },
+	{ "inherited", PERF_COUNT_HW_INSTRUCTIONS, EVENT_INHERIT, 0, -1 },
+	{ "pinned", PERF_COUNT_HW_BRANCH_INSTRUCTIONS, EVENT_PINNED, 0, -1 },
+	{ "raw", 0xc0, EVENT_RAW, 0, -1 },
+};
+
+static int open_including(int i)
+{
+	return perf_open(including[i].config, including[i].flags, including[i].pid,
+			 including[i].cpu);
+}
+
+/* Events that do not. */
+static const struct {
+	const char *name;
+	uint64_t config;
+	uint64_t flags;
+	pid_t pid;
+	int cpu;
+} excluding[] = {
+	{ "cycles of a CPU", PERF_COUNT_HW_CPU_CYCLES, EVENT_EXCLUDE_GUEST, -1, 0 },
+	{ "cycles of a task", PERF_COUNT_HW_CPU_CYCLES, EVENT_EXCLUDE_GUEST, 0, -1 },
+	{ "inherited", PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_GUEST | EVENT_INHERIT, 0, -1 },
+	{ "software, of a CPU", PERF_COUNT_SW_CPU_CLOCK, EVENT_SOFTWARE, -1, 0 },
+	{ "software, of a task", PERF_COUNT_SW_TASK_CLOCK, EVENT_SOFTWARE, 0, -1 },
+};
+
+static int open_excluding(int i)
+{
+	return perf_open(excluding[i].config, excluding[i].flags, excluding[i].pid,
+			 excluding[i].cpu);
+}
+
+static struct kvm_vm *create_vm(bool irqchip)
+{
+	struct kvm_vm *vm = vm_create_barebones();
+
+	if (irqchip)
+		vm_ioctl(vm, KVM_CREATE_IRQCHIP, NULL);
+	return vm;
+}
+
+/* Returns 0 or the error.  The vCPU lives as long as @vm. */
+static int create_vcpu(struct kvm_vm *vm, unsigned long id)
+{
+	int fd = __vm_ioctl(vm, KVM_CREATE_VCPU, (void *)id);
+
+	if (fd < 0)
+		return errno;
+	close(fd);
+	return 0;
+}
+
+TEST(event_that_includes_guests_refuses_vcpus)
+{
+	struct kvm_vm *vm;
+	int i, fd;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	for (i = 0; i < ARRAY_SIZE(including); i++) {
+		fd = open_including(i);
+		TEST_ASSERT(fd >= 0, "%s: %s", including[i].name, strerror(errno));
+
+		/* A VM without vCPUs needs no PMU. */
+		vm = create_vm(true);
+		TEST_ASSERT(create_vcpu(vm, 0) == EBUSY, "%s", including[i].name);
+		TEST_ASSERT(create_vcpu(vm, 1) == EBUSY, "%s", including[i].name);
+
+		/* The same VM may try again. */
+		close(fd);
+		TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
+		kvm_vm_free(vm);
+	}
+}
+
+TEST(vm_refuses_events_that_include_guests)
+{
+	struct kvm_vm *vm;
+	int i, fd;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	vm = create_vm(true);
+	fd = open_including(0);
+	TEST_ASSERT(fd >= 0, "A VM without vCPUs has reserved the PMU already");
+	close(fd);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
+
+	for (i = 0; i < ARRAY_SIZE(including); i++) {
+		fd = open_including(i);
+		TEST_ASSERT(fd < 0 && errno == EOPNOTSUPP, "%s: %s", including[i].name,
+			    fd < 0 ? strerror(errno) : "could be opened");
+	}
+	for (i = 0; i < ARRAY_SIZE(excluding); i++) {
+		fd = open_excluding(i);
+		TEST_ASSERT(fd >= 0, "%s: %s", excluding[i].name, strerror(errno));
+		close(fd);
+	}
+
+	kvm_vm_free(vm);
+	for (i = 0; i < ARRAY_SIZE(including); i++) {
+		fd = open_including(i);
+		TEST_ASSERT(fd >= 0, "%s, VM is gone: %s", including[i].name, strerror(errno));
+		close(fd);
+	}
+}
+
+TEST(event_that_excludes_guests_refuses_nothing)
+{
+	int fds[ARRAY_SIZE(excluding)];
+	struct kvm_vm *vm;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(excluding); i++) {
+		fds[i] = open_excluding(i);
+		TEST_ASSERT(fds[i] >= 0, "%s: %s", excluding[i].name, strerror(errno));
+	}
+	vm = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
+	kvm_vm_free(vm);
+	for (i = 0; i < ARRAY_SIZE(excluding); i++)
+		close(fds[i]);
+}
+
+TEST(last_vm_ends_the_reservation)
+{
+	struct kvm_vm *vms[3];
+	int i, fd;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	for (i = 0; i < ARRAY_SIZE(vms); i++) {
+		vms[i] = create_vm(true);
+		TEST_ASSERT_EQ(create_vcpu(vms[i], 0), 0);
+		TEST_ASSERT_EQ(create_vcpu(vms[i], 1), 0);
+		/* A vCPU that there is already: the VM still counts once. */
+		TEST_ASSERT_EQ(create_vcpu(vms[i], 1), EEXIST);
+	}
+	for (i = 0; i < ARRAY_SIZE(vms); i++) {
+		fd = open_including(0);
+		TEST_ASSERT(fd < 0 && errno == EOPNOTSUPP, "%d VMs are left", 3 - i);
+		kvm_vm_free(vms[i]);
+	}
+	fd = open_including(0);
+	TEST_ASSERT(fd >= 0, "no VM is left: %s", strerror(errno));
+	close(fd);
+}
+
+TEST(refused_vm_leaves_nothing_behind)
+{
+	struct kvm_vm *vm;
+	int fd, fd2;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	fd = open_including(0);
+	vm = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
+
+	fd2 = open_including(1);
+	TEST_ASSERT(fd2 >= 0, "after a refusal: %s", strerror(errno));
+	close(fd2);
+	kvm_vm_free(vm);
+	fd2 = open_including(1);
+	TEST_ASSERT(fd2 >= 0, "after a refusal and the VM's end: %s", strerror(errno));
+	close(fd2);
+	close(fd);
+
+	/* A failed perf_event_open() is not counted either. */
+	TEST_ASSERT(perf_open(PERF_COUNT_HW_MAX, 0, 0, -1) < 0, "no such event");
+	vm = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
+	kvm_vm_free(vm);
+}
+
+TEST(event_of_another_task_counts)
+{
+	struct kvm_vm *vm;
+	int fd, status;
+	pid_t child;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	/* The child gets an event of its own by inheritance. */
+	fd = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_INHERIT, 0, -1);
+	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
+	child = fork();
+	if (!child) {
+		pause();
+		_exit(0);
+	}
+	vm = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
+	close(fd);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
+
+	/* Tasks with events that exclude guests may go on to fork. */
+	fd = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_INHERIT | EVENT_EXCLUDE_GUEST, 0, -1);
+	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
+	child = fork();
+	if (!child)
+		_exit(42);
+	waitpid(child, &status, 0);
+	TEST_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 42, "status %x", status);
+	close(fd);
+	kvm_vm_free(vm);
+}
+
+TEST(vm_without_pmu_reserves_nothing)
+{
+	struct kvm_vm *vm;
+	int fd, fd2;
+
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_PMU_CAPABILITY));
+
+	fd = open_including(0);
+	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
+	vm = create_vm(true);
+	vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
+	fd2 = open_including(1);
+	TEST_ASSERT(fd2 >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd2));
+	close(fd2);
+	close(fd);
+	kvm_vm_free(vm);
+}
+
+TEST(userspace_irqchip_has_no_pmu)
+{
+	const uint32_t msr = pmu.intel ? MSR_CORE_PERF_FIXED_CTR0 : pmc_msr(0);
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int fd;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	/* With an APIC in the kernel, that MSR can be written. */
+	vm = create_vm(true);
+	vcpu = __vm_vcpu_add(vm, 0);
+	vcpu_init_cpuid(vcpu, kvm_get_supported_cpuid());
+	TEST_ASSERT_EQ(_vcpu_set_msr(vcpu, msr, 1), 1);
+	kvm_vm_free(vm);
+
+	/* Without, there is no PMU, and hence nothing to reserve. */
+	fd = open_including(0);
+	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
+	vm = create_vm(false);
+	vcpu = __vm_vcpu_add(vm, 0);
+	vcpu_init_cpuid(vcpu, kvm_get_supported_cpuid());
+	TEST_ASSERT_EQ(_vcpu_set_msr(vcpu, msr, 1), 0);
+	kvm_vm_free(vm);
+	close(fd);
+}
+
+/* How many pinned events of this task find a counter? */
+static int nr_free_counters(void)
+{
+	int fds[2 * MAX_COUNTERS], i, nr = 0;
+	struct perf_value v;
+
+	for (i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = perf_open(PERF_COUNT_HW_CPU_CYCLES,
+				   EVENT_EXCLUDE_GUEST | EVENT_PINNED, 0, -1);
+		TEST_ASSERT(fds[i] >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fds[i]));
+	}
+	for (i = 0; i < ARRAY_SIZE(fds); i++) {
+		nr += read(fds[i], &v, sizeof(v)) == sizeof(v);
+		close(fds[i]);
+	}
+	return nr;
+}
+
+static bool set_nmi_watchdog(int fd, bool on)
+{
+	return pwrite(fd, on ? "1" : "0", 1, 0) == 1;
+}
+
+TEST(nmi_watchdog_goes_together_with_vms)
+{
+	int fd = open("/proc/sys/kernel/nmi_watchdog", O_RDWR);
+	struct kvm_vm *vm;
+	char before = '0';
+	int nr;
+
+	if (fd < 0 || pread(fd, &before, 1, 0) != 1 || !set_nmi_watchdog(fd, false))
+		SKIP(return, "no NMI watchdog");
+	nr = nr_free_counters();
+	set_nmi_watchdog(fd, true);
+	if (nr_free_counters() != nr - 1) {
+		set_nmi_watchdog(fd, before == '1');
+		SKIP(return, "the NMI watchdog does not use a counter");
+	}
+
+	/* First the watchdog, then the VM, */
+	vm = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
+	TEST_ASSERT_EQ(nr_free_counters(), nr - 1);
+	set_nmi_watchdog(fd, false);
+	TEST_ASSERT_EQ(nr_free_counters(), nr);
+	/* and the other way around. */
+	set_nmi_watchdog(fd, true);
+	TEST_ASSERT_EQ(nr_free_counters(), nr - 1);
+	kvm_vm_free(vm);
+
+	set_nmi_watchdog(fd, before == '1');
+	close(fd);
+}
+
+TEST(not_mediated_all_go_together)
+{
+	int fds[ARRAY_SIZE(including)];
+	struct kvm_vm *vm;
+	int i;
+
+	if (pmu.mediated)
+		SKIP(return, "PMUs are mediated");
+
+	for (i = 0; i < ARRAY_SIZE(including); i++) {
+		fds[i] = open_including(i);
+		TEST_ASSERT(fds[i] >= 0, "%s: %s", including[i].name, strerror(errno));
+	}
+	vm = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
+	for (i = 0; i < ARRAY_SIZE(including); i++) {
+		close(fds[i]);
+		fds[i] = open_including(i);
+		TEST_ASSERT(fds[i] >= 0, "%s: %s", including[i].name, strerror(errno));
+		close(fds[i]);
+	}
+	kvm_vm_free(vm);
+}
+
+/* Counting the host */
+
+static void guest_busy(uint64_t loops)
+{
+	for (;;) {
+		uint64_t n = loops;
+
+		asm volatile("1: dec %0\n\t jnz 1b" : "+r"(n) : : "cc");
+		GUEST_SYNC(0);
+	}
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+/* The instructions that the host executes to run the guest for @loops, @times. */
+static uint64_t host_instructions(uint64_t loops, uint64_t flags, int times)
+{
+	struct perf_value before, after;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int fd, i;
+
+	vm = pmu_vm_create(&vcpu, guest_busy);
+	vcpu_args_set(vcpu, 1, loops);
+	/* All pages there, all paths taken. */
+	pmu_run(vcpu);
+
+	fd = perf_open(PERF_COUNT_HW_INSTRUCTIONS,
+		       EVENT_EXCLUDE_GUEST | EVENT_PINNED | flags, 0, -1);
+	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
+	before = perf_read(fd);
+	for (i = 0; i < times; i++)
+		pmu_run(vcpu);
+	after = perf_read(fd);
+	close(fd);
+	kvm_vm_free(vm);
+
+	TEST_ASSERT_EQ(after.enabled, after.running);
+	return after.count - before.count;
+}
+
+TEST(host_events_count_no_guest_instructions)
+{
+	uint64_t some, many;
+
+	/* In user mode the host does the same for a short run and a long one. */
+	some = host_instructions(10, EVENT_EXCLUDE_KERNEL, 10);
+	many = host_instructions(500000, EVENT_EXCLUDE_KERNEL, 10);
+	TEST_ASSERT(some > 100, "%lu instructions are too few for ten runs", some);
+	TEST_ASSERT(many >= some && many - some < 100,
+		    "%lu host user instructions with a short guest run, %lu with a long one",
+		    some, many);
+
+	/* In the kernel there are interrupts, but no ten million instructions. */
+	some = host_instructions(10, 0, 10);
+	many = host_instructions(500000, 0, 10);
+	TEST_ASSERT(some > 5000, "%lu instructions are too few for ten runs", some);
+	TEST_ASSERT(many - some < 1000000,
+		    "%lu host instructions with a short guest run, %lu with a long one",
+		    some, many);
+}
+
+TEST(host_events_times_leave_guest_time_out)
+{
+	struct perf_value hw, sw, hw0, sw0;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	uint64_t start, time;
+	int hw_fd, sw_fd, i;
+
+	vm = pmu_vm_create(&vcpu, guest_busy);
+	vcpu_args_set(vcpu, 1, 1000000);
+	pmu_run(vcpu);
+
+	hw_fd = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_GUEST, 0, -1);
+	sw_fd = perf_open(PERF_COUNT_SW_TASK_CLOCK, EVENT_EXCLUDE_GUEST | EVENT_SOFTWARE, 0, -1);
+	TEST_ASSERT(hw_fd >= 0 && sw_fd >= 0, "cannot open the events");
+
+	hw0 = perf_read(hw_fd);
+	sw0 = perf_read(sw_fd);
+	start = now_ns();
+	for (i = 0; i < 5; i++)
+		pmu_run(vcpu);
+	time = now_ns() - start;
+	sw = perf_read(sw_fd);
+	hw = perf_read(hw_fd);
+	sw.enabled -= sw0.enabled;
+	hw.enabled -= hw0.enabled;
+	hw.running -= hw0.running;
+
+	/* The guest takes far more than half of the time. */
+	TEST_ASSERT(sw.enabled > time / 10 * 8, "software event enabled for %lu of %lu ns",
+		    sw.enabled, time);
+	if (pmu.mediated)
+		TEST_ASSERT(hw.enabled < time / 2 && hw.enabled > 0,
+			    "enabled for %lu of %lu ns", hw.enabled, time);
+	else
+		TEST_ASSERT(hw.enabled > time / 10 * 8, "enabled for %lu of %lu ns",
+			    hw.enabled, time);
+	TEST_ASSERT(hw.running == hw.enabled, "running for %lu, enabled for %lu ns",
+		    hw.running, hw.enabled);
+
+	close(hw_fd);
+	close(sw_fd);
+	kvm_vm_free(vm);
+}
+
+static int set_rotation_ms(int ms)
+{
+	FILE *f = fopen("/sys/bus/event_source/devices/cpu/perf_event_mux_interval_ms", "r+");
+	int before = 4;
+
+	TEST_ASSERT(f, "perf_event_mux_interval_ms: %s", strerror(errno));
+	TEST_ASSERT(fscanf(f, "%d", &before) == 1, "perf_event_mux_interval_ms has no number");
+	rewind(f);
+	fprintf(f, "%d\n", ms);
+	fclose(f);
+	return before;
+}
+
+/* More events than counters: what is scaled up must be near the truth. */
+TEST(host_events_scale_right)
+{
+	int fds[MAX_COUNTERS], nr = pmu.nr_gp + 4, reference, rotation, i;
+	uint64_t start, host_time = 0, scaled, want;
+	struct kvm_vcpu *vcpu;
+	struct perf_value v;
+	struct kvm_vm *vm;
+
+	vm = pmu_vm_create(&vcpu, guest_busy);
+	vcpu_args_set(vcpu, 1, 200000);
+	pmu_run(vcpu);
+
+	rotation = set_rotation_ms(1);
+	reference = perf_open(PERF_COUNT_HW_BRANCH_INSTRUCTIONS, EVENT_EXCLUDE_GUEST |
+			      EVENT_EXCLUDE_KERNEL | EVENT_PINNED, 0, -1);
+	TEST_ASSERT(reference >= 0, __KVM_SYSCALL_ERROR("perf_event_open", reference));
+	for (i = 0; i < nr; i++) {
+		fds[i] = perf_open(PERF_COUNT_HW_BRANCH_INSTRUCTIONS,
+				   EVENT_EXCLUDE_GUEST | EVENT_EXCLUDE_KERNEL, 0, -1);
+		TEST_ASSERT(fds[i] >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fds[i]));
+	}
+
+	/* Host and guest in turns, until each event has had its turns. */
+	while (host_time < nr * 4 * 1000000ull) {
+		uint64_t n = 200000;
+
+		start = now_ns();
+		asm volatile("1: dec %0\n\t jnz 1b" : "+r"(n) : : "cc");
+		host_time += now_ns() - start;
+		pmu_run(vcpu);
+	}
+
+	want = perf_read(reference).count;
+	for (i = 0; i < nr; i++) {
+		v = perf_read(fds[i]);
+		TEST_ASSERT(v.running && v.running < v.enabled,
+			    "event %d: running %lu, enabled %lu", i, v.running, v.enabled);
+		scaled = (double)v.count * v.enabled / v.running;
+		TEST_ASSERT(scaled > want / 10 * 7 && scaled < want / 10 * 13,
+			    "event %d: %lu in %lu of %lu ns is %lu, wanted about %lu",
+			    i, v.count, v.running, v.enabled, scaled, want);
+		close(fds[i]);
+	}
+	close(reference);
+	set_rotation_ms(rotation);
+	kvm_vm_free(vm);
+}
+
+int main(int argc, char *argv[])
+{
+	pmu_detect();
+
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,959 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Test what a guest sees of its PMU's counters: exact counts, values that stay
+ * its own, no counter but its own, and the event filter.
+ *
+ * Most of that holds for a PMU emulated with perf events as well, so the test
+ * is of use with enable_mediated_pmu=0 too.
+ */
+#include "kselftest_harness.h"
+#include "mediated_pmu.h"
+
+#define LOOPS		25
+
+/* Counts of a block, as measured in the guest. */
+struct counts {
+	uint64_t insns;
+	uint64_t branches;
+};
+
+/* Instructions that the handler of an interrupt adds. */
+static uint64_t irq_handler_insns;
+
+static void guest_irq_handler(struct ex_regs *regs)
+{
+	x2apic_write_reg(APIC_EOI, 0);
+}
+
+enum block { PLAIN, CPUID, RDMSR, IO, INT, ICR_HLT, NR_BLOCKS };
+
+static void guest_measure(enum block block, uint32_t ctrl, uint64_t on, uint32_t loops)
+{
+	switch (block) {
+	case PLAIN:
+		GUEST_MEASURE(ctrl, on, loops, BLOCK_PLAIN);
+		break;
+	case CPUID:
+		GUEST_MEASURE(ctrl, on, loops, BLOCK_CPUID);
+		break;
+	case RDMSR:
+		GUEST_MEASURE(ctrl, on, loops, BLOCK_RDMSR);
+		break;
+	case IO:
+		GUEST_MEASURE(ctrl, on, loops, BLOCK_IO);
+		break;
+	case INT:
+		GUEST_MEASURE(ctrl, on, loops, BLOCK_INT);
+		break;
+	case ICR_HLT:
+		GUEST_MEASURE(ctrl, on, loops, BLOCK_ICR_HLT);
+		break;
+	default:
+		GUEST_FAIL("No such block");
+	}
+}
+
+static struct counts block_counts(enum block block, uint32_t loops)
+{
+	static const uint8_t insns[] = {
+		[PLAIN] = BLOCK_PLAIN_INSNS,
+		[CPUID] = BLOCK_CPUID_INSNS,
+		[RDMSR] = BLOCK_RDMSR_INSNS,
+		[IO] = BLOCK_IO_INSNS,
+		[INT] = BLOCK_INT_INSNS,
+		[ICR_HLT] = BLOCK_ICR_HLT_INSNS,
+	};
+	uint64_t handler = block == INT || block == ICR_HLT ? irq_handler_insns : 0;
+
+	return (struct counts) {
+		.insns = MEASURED_INSNS(insns[block] + handler, loops),
+		.branches = MEASURED_BRANCHES(0, loops),
+	};
+}
+
+static void guest_check_counter(enum block block, int c, uint64_t want)
+{
+	uint64_t count = rdmsr(pmc_msr(c));
+
+	__GUEST_ASSERT(count == want, "block %u, counter %u: counted %lu, wanted %lu",
+		       block, c, count, want);
+	GUEST_ASSERT_EQ(_rdpmc(pmc_rdpmc_index(c)), want);
+}
+
+/*
+ * Whether an interrupt itself is a branch depends on the CPU: do not compare the
+ * branches of blocks with interrupts.
+ */
+static bool has_interrupts(enum block block)
+{
+	return block == INT || block == ICR_HLT;
+}
+
+/*
+ * The NMI watchdog of the host may have a counter for itself, which a PMU that is
+ * emulated with perf events then lacks.
+ */
+static int nr_usable_gp(void)
+{
+	return pmu.mediated || pmu.intel ? pmu.nr_gp : pmu.nr_gp - 1;
+}
+
+/* One counter at a time, enabled and disabled by its selector. */
+static void guest_test_by_selector(enum block block, uint32_t loops)
+{
+	struct counts want = block_counts(block, loops);
+	int c;
+
+	for (c = 0; c < nr_usable_gp(); c++) {
+		guest_pmu_reset();
+		if (pmu.global)
+			wrmsr(pmu_global_ctrl_msr(), pmc_global_bit(c));
+
+		guest_measure(block, pmc_selector_msr(c),
+			      pmu_instructions() | SELECT_OS, loops);
+		guest_check_counter(block, c, want.insns);
+
+		if (!has_interrupts(block)) {
+			wrmsr(pmc_msr(c), 0);
+			guest_measure(block, pmc_selector_msr(c),
+				      pmu_branches() | SELECT_OS, loops);
+			guest_check_counter(block, c, want.branches);
+		}
+
+		/* The guest never leaves ring 0. */
+		wrmsr(pmc_msr(c), 0);
+		guest_measure(block, pmc_selector_msr(c),
+			      pmu_instructions() | SELECT_USR, loops);
+		guest_check_counter(block, c, 0);
+	}
+}
+
+/* All counters at once, enabled and disabled by GLOBAL_CTRL. */
+static void guest_test_by_global_ctrl(enum block block, uint32_t loops)
+{
+	const uint64_t odd = has_interrupts(block) ? pmu_instructions() : pmu_branches();
+	struct counts want = block_counts(block, loops);
+	int c;
+
+	if (!pmu.global)
+		return;
+	if (has_interrupts(block))
+		want.branches = want.insns;
+
+	guest_pmu_reset();
+	for (c = 0; c < nr_usable_gp(); c++)
+		wrmsr(pmc_selector_msr(c), SELECT_OS | (c & 1 ? odd : pmu_instructions()));
+	if (pmu.nr_fixed)
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(0, FIXED_PMC_KERNEL));
+
+	guest_measure(block, pmu_global_ctrl_msr(), pmu_global_mask(), loops);
+
+	for (c = 0; c < nr_usable_gp(); c++)
+		guest_check_counter(block, c, c & 1 ? want.branches : want.insns);
+	if (pmu.nr_fixed)
+		guest_check_counter(block, pmu.nr_gp, want.insns);
+	for (c = pmu.nr_gp + 1; c < pmu_nr_counters(); c++)
+		guest_check_counter(block, c, 0);
+}
+
+/* What does the handler of one interrupt add? */
+static void guest_calibrate_handler(void)
+{
+	guest_pmu_reset();
+	if (pmu.global)
+		wrmsr(pmu_global_ctrl_msr(), pmc_global_bit(0));
+
+	/*
+	 * Take each interrupt once before anything is measured: an INT n that
+	 * KVM has to inject again, because the first touch of the IDT or of the
+	 * handler exits, does not retire.
+	 */
+	guest_measure(ICR_HLT, pmc_selector_msr(0), 0, 1);
+	guest_measure(INT, pmc_selector_msr(0), 0, 1);
+
+	irq_handler_insns = 0;
+	guest_measure(INT, pmc_selector_msr(0), pmu_instructions() | SELECT_OS, 1);
+	irq_handler_insns = rdmsr(pmc_msr(0)) - block_counts(INT, 1).insns;
+
+	/* It saves and restores 15 registers and ends with IRET, at least. */
+	GUEST_ASSERT(irq_handler_insns > 30);
+}
+
+static void guest_accuracy(enum block block)
+{
+	x2apic_enable();
+	guest_calibrate_handler();
+
+	guest_test_by_selector(block, 1);
+	guest_test_by_selector(block, LOOPS);
+	guest_test_by_global_ctrl(block, 1);
+	guest_test_by_global_ctrl(block, LOOPS);
+	GUEST_DONE();
+}
+
+static void run_accuracy(enum block block)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	vm = pmu_vm_create(&vcpu, guest_accuracy);
+	vm_install_exception_handler(vm, IRQ_VECTOR, guest_irq_handler);
+	vcpu_args_set(vcpu, 1, block);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+}
+
+TEST(counts_without_exits)
+{
+	run_accuracy(PLAIN);
+}
+
+TEST(counts_emulated_cpuid_once)
+{
+	run_accuracy(CPUID);
+}
+
+TEST(counts_emulated_rdmsr_once)
+{
+	run_accuracy(RDMSR);
+}
+
+TEST(counts_userspace_exits_once)
+{
+	run_accuracy(IO);
+}
+
+TEST(counts_fastpath_icr_and_hlt_once)
+{
+	run_accuracy(INT);
+	run_accuracy(ICR_HLT);
+}
+
+/*
+ * Have perf use as many counters as there are, for the host alone, and let some
+ * of them overflow often: none of that may be seen in the guest.
+ */
+struct canaries {
+	int fd[2 * MAX_COUNTERS];
+	int nr;
+};
+
+static void canaries_open(struct canaries *canaries)
+{
+	static const uint64_t config[] = {
+		PERF_COUNT_HW_CPU_CYCLES, PERF_COUNT_HW_INSTRUCTIONS,
+		PERF_COUNT_HW_REF_CPU_CYCLES, PERF_COUNT_HW_BRANCH_INSTRUCTIONS,
+	};
+	int i, fd;
+
+	canaries->nr = 0;
+	for (i = 0; i < 2 * MAX_COUNTERS; i++) {
+		fd = __perf_open(config[i % ARRAY_SIZE(config)],
+				 EVENT_EXCLUDE_GUEST | EVENT_PINNED,
+				 i < 4 ? 20011 + i : 0, 0, -1);
+		if (fd < 0 && (errno == ENOENT || errno == EINVAL || errno == EOPNOTSUPP))
+			continue;
+		TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
+		canaries->fd[canaries->nr++] = fd;
+	}
+}
+
+static void canaries_close(struct canaries *canaries)
+{
+	struct perf_value v;
+	int i, counting = 0;
+
+	for (i = 0; i < canaries->nr; i++) {
+		/* Pinned: it has counted all the time, or is in an error state. */
+		if (read(canaries->fd[i], &v, sizeof(v)) == sizeof(v)) {
+			TEST_ASSERT(v.count && v.running == v.enabled,
+				    "Host event %d: count %lu, enabled %lu, running %lu",
+				    i, v.count, v.enabled, v.running);
+			counting++;
+		}
+		close(canaries->fd[i]);
+	}
+	TEST_ASSERT(counting >= 4, "Only %d host events had a counter", counting);
+}
+
+TEST(counts_beside_host_events)
+{
+	struct canaries canaries;
+	int i;
+
+	if (!pmu.mediated)
+		SKIP(return, "host events take counters away from an emulated PMU");
+
+	canaries_open(&canaries);
+	for (i = 0; i < NR_BLOCKS; i++)
+		run_accuracy(i);
+	canaries_close(&canaries);
+}
+
+/* Values */
+
+static uint64_t value_of(int c, int salt)
+{
+	return (0x5a0000000000ull + c * 0x10101010101ull + salt * 0x3070503ull) & COUNTER_MASK;
+}
+
+static uint64_t selector_of(int c, int salt)
+{
+	/* Everything but enable. */
+	return RAW_EVENT((0xc0 + c), (salt + 3)) | ARCH_PERFMON_EVENTSEL_OS |
+	       (c & 1 ? ARCH_PERFMON_EVENTSEL_USR : 0) |
+	       (c & 2 ? ARCH_PERFMON_EVENTSEL_INT : 0) |
+	       (c & 4 ? ARCH_PERFMON_EVENTSEL_EDGE : 0) |
+	       (uint64_t)(c + 1) << 24;
+}
+
+static void guest_write_values(int salt)
+{
+	int c;
+
+	for (c = 0; c < pmu_nr_counters(); c++) {
+		/* Alternate between the names, where there are two. */
+		if (!pmu.intel && (c + salt) & 1 && pmc_alias_msr(c))
+			wrmsr(pmc_alias_msr(c), value_of(c, salt));
+		else
+			wrmsr(pmc_msr(c), value_of(c, salt));
+		if (!pmc_is_fixed(c))
+			wrmsr(pmc_selector_msr(c), selector_of(c, salt));
+	}
+	if (pmu.nr_fixed)
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(1, FIXED_PMC_USER) |
+		      FIXED_PMC_CTRL(2, salt & 1 ? FIXED_PMC_ENABLE_PMI : 0));
+	if (pmu.global)
+		wrmsr(pmu_global_ctrl_msr(), 0);
+}
+
+static void guest_check_values(int salt)
+{
+	uint64_t want;
+	int c;
+
+	for (c = 0; c < pmu_nr_counters(); c++) {
+		want = value_of(c, salt);
+		GUEST_ASSERT_EQ(rdmsr(pmc_msr(c)), want);
+		GUEST_ASSERT_EQ(_rdpmc(pmc_rdpmc_index(c)), want);
+		if (pmc_alias_msr(c))
+			GUEST_ASSERT_EQ(rdmsr(pmc_alias_msr(c)), want);
+		if (!pmc_is_fixed(c))
+			GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(c)), selector_of(c, salt));
+	}
+	if (pmu.nr_fixed)
+		GUEST_ASSERT_EQ(rdmsr(MSR_CORE_PERF_FIXED_CTR_CTRL),
+				FIXED_PMC_CTRL(1, FIXED_PMC_USER) |
+				FIXED_PMC_CTRL(2, salt & 1 ? FIXED_PMC_ENABLE_PMI : 0));
+	if (pmu.global)
+		GUEST_ASSERT_EQ(rdmsr(pmu_global_ctrl_msr()), 0);
+}
+
+static void guest_keep_values(int salt)
+{
+	int round;
+
+	guest_pmu_reset();
+	for (round = 0; round < 10; round++) {
+		guest_write_values(salt + round);
+		guest_check_values(salt + round);
+		GUEST_SYNC(salt + round);
+		guest_check_values(salt + round);
+		/* The VMM writes these. */
+		GUEST_SYNC(-2ull);
+		guest_check_values(salt + round + 100);
+	}
+	GUEST_DONE();
+}
+
+static void check_values(struct kvm_vcpu *vcpu, int salt)
+{
+	int c;
+
+	for (c = 0; c < pmu_nr_counters(); c++) {
+		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, pmc_msr(c)), value_of(c, salt));
+		if (pmc_alias_msr(c))
+			TEST_ASSERT_EQ(vcpu_get_msr(vcpu, pmc_alias_msr(c)), value_of(c, salt));
+		if (!pmc_is_fixed(c))
+			TEST_ASSERT_EQ(vcpu_get_msr(vcpu, pmc_selector_msr(c)),
+				       selector_of(c, salt));
+	}
+}
+
+static void set_values(struct kvm_vcpu *vcpu, int salt)
+{
+	int c;
+
+	for (c = 0; c < pmu_nr_counters(); c++) {
+		vcpu_set_msr(vcpu, pmc_msr(c), value_of(c, salt));
+		if (!pmc_is_fixed(c))
+			vcpu_set_msr(vcpu, pmc_selector_msr(c), selector_of(c, salt));
+	}
+	if (pmu.nr_fixed)
+		vcpu_set_msr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL,
+			     FIXED_PMC_CTRL(1, FIXED_PMC_USER) |
+			     FIXED_PMC_CTRL(2, salt & 1 ? FIXED_PMC_ENABLE_PMI : 0));
+}
+
+static bool keep_values_step(struct kvm_vcpu *vcpu, int *salt)
+{
+	uint64_t stage = pmu_run(vcpu);
+
+	if (stage == -1ull)
+		return false;
+	if (stage == -2ull) {
+		set_values(vcpu, *salt + 100);
+		check_values(vcpu, *salt + 100);
+	} else {
+		*salt = stage;
+		check_values(vcpu, *salt);
+	}
+	return true;
+}
+
+TEST(values_survive_exits)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int salt = 0;
+
+	vm = pmu_vm_create(&vcpu, guest_keep_values);
+	vcpu_args_set(vcpu, 1, 7);
+	while (keep_values_step(vcpu, &salt))
+		;
+	kvm_vm_free(vm);
+}
+
+TEST(values_of_vcpus_do_not_mix)
+{
+	struct kvm_vcpu *vcpus[3];
+	int salt[3] = { }, i, running;
+	struct kvm_vm *vm, *vm2;
+
+	/* Two of one VM and one of another, all of them on this thread's CPU. */
+	kvm_pin_this_task_to_pcpu(0);
+	vm = vm_create_with_vcpus(2, guest_keep_values, vcpus);
+	sync_global_to_guest(vm, pmu);
+	vm2 = pmu_vm_create(&vcpus[2], guest_keep_values);
+	for (i = 0; i < 3; i++)
+		vcpu_args_set(vcpus[i], 1, 20 * i);
+
+	do {
+		for (i = running = 0; i < 3; i++)
+			running += keep_values_step(vcpus[i], &salt[i]);
+	} while (running == 3);
+	TEST_ASSERT_EQ(running, 0);
+
+	kvm_vm_free(vm2);
+	kvm_vm_free(vm);
+}
+
+TEST(values_beside_host_events)
+{
+	struct canaries canaries;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int salt = 0;
+
+	if (!pmu.mediated)
+		SKIP(return, "an emulated PMU's values are not in hardware");
+
+	canaries_open(&canaries);
+	vm = pmu_vm_create(&vcpu, guest_keep_values);
+	vcpu_args_set(vcpu, 1, 50);
+	while (keep_values_step(vcpu, &salt))
+		;
+	kvm_vm_free(vm);
+	canaries_close(&canaries);
+}
+
+/* A counter goes on over exits of all kinds and while other vCPUs run. */
+static void guest_count_on(uint64_t loops)
+{
+	struct counts want;
+	int round;
+
+	guest_pmu_reset();
+	for (round = 1; round <= 10; round++) {
+		wrmsr(pmc_msr(0), value_of(0, round));
+		if (pmu.global)
+			wrmsr(pmu_global_ctrl_msr(), pmc_global_bit(0));
+		guest_measure(IO, pmc_selector_msr(0), pmu_instructions() | SELECT_OS,
+			      loops + round);
+		want = block_counts(IO, loops + round);
+		GUEST_ASSERT_EQ(rdmsr(pmc_msr(0)), value_of(0, round) + want.insns);
+	}
+	GUEST_DONE();
+}
+
+TEST(counts_of_vcpus_do_not_mix)
+{
+	struct kvm_vcpu *vcpus[2];
+	bool done[2] = { };
+	struct ucall uc;
+	struct kvm_vm *vm;
+	int i;
+
+	if (!pmu.mediated)
+		SKIP(return, "perf events count all vCPUs that their task runs");
+
+	kvm_pin_this_task_to_pcpu(0);
+	vm = vm_create_with_vcpus(2, guest_count_on, vcpus);
+	sync_global_to_guest(vm, pmu);
+	vcpu_args_set(vcpus[0], 1, 3);
+	vcpu_args_set(vcpus[1], 1, 17);
+
+	/* Change at each exit, i.e. while the counters are enabled. */
+	for (i = 0; !done[0] || !done[1]; i ^= 1) {
+		if (done[i])
+			continue;
+		vcpu_run(vcpus[i]);
+		if (vcpus[i]->run->exit_reason == KVM_EXIT_IO &&
+		    vcpus[i]->run->io.port == IO_PORT)
+			continue;
+		switch (get_ucall(vcpus[i], &uc)) {
+		case UCALL_DONE:
+			done[i] = true;
+			break;
+		case UCALL_ABORT:
+			REPORT_GUEST_ASSERT(uc);
+			break;
+		default:
+			TEST_FAIL("Unexpected exit %u", vcpus[i]->run->exit_reason);
+		}
+	}
+	kvm_vm_free(vm);
+}
+
+/* Counters that the guest does not have */
+
+static void guest_check_rdpmc(uint32_t index, bool mine)
+{
+	uint64_t value = 0;
+	uint8_t vector;
+
+	vector = rdpmc_safe(index, &value);
+	if (mine)
+		__GUEST_ASSERT(!vector && !value, "RDPMC %#x: vector %u, value %#lx",
+			       index, vector, value);
+	else
+		__GUEST_ASSERT(vector == GP_VECTOR,
+			       "RDPMC %#x of no counter: vector %u, value %#lx",
+			       index, vector, value);
+}
+
+/*
+ * @zero: KVM has always let guests read some MSRs of old as 0, and drops writes,
+ * even if there is no such counter.
+ */
+static void guest_check_msr(uint32_t msr, bool mine, bool zero)
+{
+	uint64_t value = 0;
+	uint8_t vector;
+
+	vector = rdmsr_safe(msr, &value);
+	if (mine)
+		__GUEST_ASSERT(!vector && !value, "RDMSR %#x: vector %u, value %#lx",
+			       msr, vector, value);
+	else
+		__GUEST_ASSERT(vector == GP_VECTOR || (zero && !vector && !value),
+			       "RDMSR %#x of no counter: vector %u, value %#lx",
+			       msr, vector, value);
+
+	vector = wrmsr_safe(msr, 0);
+	__GUEST_ASSERT(!vector || !mine, "WRMSR %#x: vector %u", msr, vector);
+	__GUEST_ASSERT(vector == GP_VECTOR || mine || zero,
+		       "WRMSR %#x of no counter: vector %u", msr, vector);
+}
+
+static void guest_check_absent(void)
+{
+	bool fixed, mine;
+	uint32_t i;
+
+	for (i = 0; i < 64; i++)
+		guest_check_rdpmc(i, i < pmu.nr_gp);
+	for (i = 0; i < 32; i++) {
+		fixed = pmu.intel && i < pmu.nr_fixed;
+		guest_check_rdpmc(BIT(30) | i, fixed);
+		/* PERF_METRICS, and fast reads of old. */
+		guest_check_rdpmc(BIT(29) | i, false);
+		guest_check_rdpmc(BIT(31) | i, false);
+		guest_check_rdpmc(BIT(31) | BIT(30) | i, false);
+	}
+	guest_check_rdpmc(-1u, false);
+
+	if (pmu.intel) {
+		for (i = 0; i < 8; i++) {
+			mine = i < pmu.nr_gp;
+			guest_check_msr(MSR_IA32_PERFCTR0 + i, mine, i < 2);
+			guest_check_msr(MSR_IA32_PMC0 + i, mine, false);
+			guest_check_msr(MSR_P6_EVNTSEL0 + i, mine, i < 2);
+		}
+		for (i = 0; i < 8; i++)
+			guest_check_msr(MSR_CORE_PERF_FIXED_CTR0 + i, i < pmu.nr_fixed, false);
+		guest_check_msr(MSR_PERF_METRICS, false, false);
+		guest_check_msr(MSR_CORE_PERF_FIXED_CTR_CTRL, pmu.global, false);
+		guest_check_msr(MSR_CORE_PERF_GLOBAL_CTRL, pmu.global, false);
+		if (!pmu.global) {
+			guest_check_msr(MSR_CORE_PERF_GLOBAL_STATUS, false, false);
+			guest_check_msr(MSR_CORE_PERF_GLOBAL_OVF_CTRL, false, false);
+		}
+		/* STATUS_SET and INUSE came with version 4. */
+		guest_check_msr(MSR_INTEL_GLOBAL_STATUS_SET, false, false);
+		guest_check_msr(MSR_INTEL_GLOBAL_STATUS_SET + 1, false, false);
+	} else {
+		for (i = 0; i < 4; i++) {
+			mine = i < pmu.nr_gp;
+			guest_check_msr(MSR_K7_PERFCTR0 + i, mine, true);
+			guest_check_msr(MSR_K7_EVNTSEL0 + i, mine, true);
+		}
+		for (i = 0; i < 16; i++) {
+			mine = pmu.core && i < pmu.nr_gp;
+			guest_check_msr(MSR_F15H_PERF_CTR + 2 * i, mine, false);
+			guest_check_msr(MSR_F15H_PERF_CTL + 2 * i, mine, false);
+		}
+		guest_check_msr(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, pmu.global, false);
+		if (!pmu.global) {
+			guest_check_msr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, false, false);
+			guest_check_msr(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, false, false);
+			guest_check_msr(MSR_AMD64_GLOBAL_STATUS_SET, false, false);
+		}
+	}
+
+	/* No bit of GLOBAL_CTRL but the own ones. */
+	if (pmu.global) {
+		for (i = 0; i < 64; i++) {
+			mine = pmu_global_mask() & BIT_ULL(i);
+			__GUEST_ASSERT(wrmsr_safe(pmu_global_ctrl_msr(), BIT_ULL(i)) ==
+				       (mine ? 0 : GP_VECTOR) ||
+				       (!mine && !pmu.intel && !rdmsr(pmu_global_ctrl_msr())),
+				       "GLOBAL_CTRL bit %u", i);
+			if (!mine && !pmu.intel)
+				GUEST_ASSERT_EQ(rdmsr(pmu_global_ctrl_msr()) & BIT_ULL(i), 0);
+			wrmsr(pmu_global_ctrl_msr(), 0);
+		}
+	}
+}
+
+/* Used by the VMM as well: what is absent is so for a VMM's KVM_SET_CPUID2. */
+static void guest_absent(void)
+{
+	guest_pmu_reset();
+	guest_check_absent();
+	GUEST_SYNC(0);
+	guest_check_absent();
+
+	/* What is left works. */
+	guest_test_by_selector(PLAIN, LOOPS);
+	guest_test_by_global_ctrl(CPUID, LOOPS);
+	GUEST_DONE();
+}
+
+static void run_absent(uint8_t nr_gp, uint8_t nr_fixed, bool core, bool global)
+{
+	struct pmu all = pmu;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	pmu.nr_gp = nr_gp;
+	pmu.nr_fixed = nr_fixed;
+	pmu.core = core;
+	pmu.global = global;
+
+	vm = pmu_vm_create(&vcpu, guest_absent);
+	if (pmu.intel) {
+		vcpu_set_cpuid_property(vcpu, X86_PROPERTY_PMU_NR_GP_COUNTERS, nr_gp);
+		vcpu_set_cpuid_property(vcpu, X86_PROPERTY_PMU_NR_FIXED_COUNTERS, nr_fixed);
+		if (!global)
+			vcpu_set_cpuid_property(vcpu, X86_PROPERTY_PMU_VERSION, 1);
+	} else {
+		if (!core)
+			vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_PERFCTR_CORE);
+		if (!global && all.global)
+			vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_AMD_PERFMON_V2);
+		if (global)
+			vcpu_set_cpuid_property(vcpu, X86_PROPERTY_AMD_NR_COUNTERS, nr_gp);
+	}
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+
+	pmu = all;
+}
+
+static void run_absent_all(void)
+{
+	run_absent(pmu.nr_gp, pmu.nr_fixed, pmu.core, pmu.global);
+	if (pmu.intel) {
+		run_absent(4, 1, false, true);
+		run_absent(pmu.nr_gp, 2, false, true);
+		run_absent(2, pmu.nr_fixed, false, true);
+		run_absent(1, 0, false, true);
+		/* Version 1 has neither GLOBAL_CTRL nor fixed counters. */
+		run_absent(pmu.nr_gp, 0, false, false);
+		run_absent(3, 0, false, false);
+	} else {
+		if (pmu.global) {
+			run_absent(4, 0, true, true);
+			run_absent(1, 0, true, true);
+		}
+		run_absent(6, 0, true, false);
+		run_absent(4, 0, false, false);
+	}
+}
+
+TEST(absent_counters_fault)
+{
+	run_absent_all();
+}
+
+TEST(absent_counters_fault_beside_host_events)
+{
+	struct canaries canaries;
+
+	if (!pmu.mediated)
+		SKIP(return, "an emulated PMU's values are not in hardware");
+
+	canaries_open(&canaries);
+	run_absent_all();
+	canaries_close(&canaries);
+}
+
+static void guest_no_pmu(void)
+{
+	uint32_t i;
+
+	for (i = 0; i < 8; i++) {
+		guest_check_rdpmc(i, false);
+		guest_check_rdpmc(BIT(30) | i, false);
+		if (pmu.intel) {
+			guest_check_msr(MSR_IA32_PMC0 + i, false, false);
+			guest_check_msr(MSR_CORE_PERF_FIXED_CTR0 + i, false, false);
+		}
+	}
+	GUEST_DONE();
+}
+
+TEST(no_pmu_after_cap_disable)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_PMU_CAPABILITY));
+
+	vm = vm_create(1);
+	vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
+	vcpu = vm_vcpu_add(vm, 0, guest_no_pmu);
+	sync_global_to_guest(vm, pmu);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+}
+
+/* The event filter */
+
+static void set_filter(struct kvm_vm *vm, uint32_t action, uint64_t event,
+		       uint32_t fixed_bitmap)
+{
+	struct {
+		struct kvm_pmu_event_filter f;
+		uint64_t event;
+	} filter = {
+		.f.action = action,
+		.f.nevents = event ? 1 : 0,
+		.f.fixed_counter_bitmap = fixed_bitmap,
+		.event = event,
+	};
+
+	vm_ioctl(vm, KVM_SET_PMU_EVENT_FILTER, &filter.f);
+}
+
+/*
+ * What counter @index counts, while it goes on, between two RDPMCs: the first
+ * RDPMC itself, four MOVs and the loop.
+ */
+#define RUNNING_INSNS(_loops)		(5 + (_loops) * (BLOCK_RDMSR_INSNS + 2))
+#define RUNNING_BRANCHES(_loops)	(_loops)
+
+static uint64_t guest_running_delta(uint32_t index, uint32_t loops)
+{
+	uint64_t lo1, hi1, lo2, hi2, c = index;
+
+	asm volatile("rdpmc\n\t"
+		     "mov %%eax, %%esi\n\t"
+		     "mov %%edx, %%edi\n\t"
+		     "mov %[loops], %%r8d\n\t"
+		     "1:\n\t"
+		     BLOCK_RDMSR
+		     "dec %%r8d\n\t"
+		     "jnz 1b\n\t"
+		     "mov %[index], %%ecx\n\t"
+		     "rdpmc\n\t"
+		     : "=&a"(lo2), "=&d"(hi2), "=&S"(lo1), "=&D"(hi1), "+c"(c)
+		     : [loops]"r"(loops), [index]"r"(index)
+		     : "r8", "cc", "memory");
+
+	return (hi2 << 32 | lo2) - (hi1 << 32 | lo1);
+}
+
+/* Counters: instructions, branches and, if there is one, fixed 0. */
+#define NR_FILTERED	3
+
+static void guest_filtered(void)
+{
+	const int counters[NR_FILTERED] = { 0, 1, pmu.nr_gp };
+	const int nr = pmu.nr_fixed ? 3 : 2;
+	uint64_t delta[NR_FILTERED] = { };
+	int i;
+
+	guest_pmu_reset();
+	wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS);
+	wrmsr(pmc_selector_msr(1), pmu_branches() | SELECT_OS);
+	if (pmu.nr_fixed)
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(0, FIXED_PMC_KERNEL));
+	if (pmu.global)
+		wrmsr(pmu_global_ctrl_msr(), pmu_global_mask());
+
+	for (;;) {
+		for (i = 0; i < nr; i++)
+			delta[i] = guest_running_delta(pmc_rdpmc_index(counters[i]), LOOPS + i);
+
+		/* The filter is not to be seen in the selectors. */
+		GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(0)), pmu_instructions() | SELECT_OS);
+		GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(1)), pmu_branches() | SELECT_OS);
+		if (pmu.nr_fixed)
+			GUEST_ASSERT_EQ(rdmsr(MSR_CORE_PERF_FIXED_CTR_CTRL),
+					FIXED_PMC_CTRL(0, FIXED_PMC_KERNEL));
+
+		GUEST_SYNC_ARGS(0, delta[0], delta[1], delta[2], 0);
+	}
+}
+
+static void check_filtered(struct kvm_vcpu *vcpu, bool insns, bool branches, bool fixed)
+{
+	const int counters[NR_FILTERED] = { 0, 1, pmu.nr_gp };
+	const bool allowed[NR_FILTERED] = { insns, branches, fixed };
+	const uint64_t want[NR_FILTERED] = {
+		RUNNING_INSNS(LOOPS), RUNNING_BRANCHES(LOOPS + 1), RUNNING_INSNS(LOOPS + 2),
+	};
+	const int nr = pmu.nr_fixed ? 3 : 2;
+	uint64_t before[NR_FILTERED], after;
+	struct ucall uc;
+	int i;
+
+	for (i = 0; i < nr; i++)
+		before[i] = vcpu_get_msr(vcpu, pmc_msr(counters[i]));
+
+	vcpu_run(vcpu);
+	switch (get_ucall(vcpu, &uc)) {
+	case UCALL_SYNC:
+		break;
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(uc);
+		break;
+	default:
+		TEST_FAIL("Unexpected exit %u", vcpu->run->exit_reason);
+	}
+
+	for (i = 0; i < nr; i++) {
+		TEST_ASSERT(uc.args[2 + i] == (allowed[i] ? want[i] : 0),
+			    "Counter %d, %sallowed: counted %lu in a block of %lu", i,
+			    allowed[i] ? "" : "not ", uc.args[2 + i], want[i]);
+
+		/* Nor does it count anything else, e.g. what KVM emulates. */
+		after = vcpu_get_msr(vcpu, pmc_msr(counters[i]));
+		TEST_ASSERT(allowed[i] ? after > before[i] + want[i] : after == before[i],
+			    "Counter %d, %sallowed: was %lu, is %lu", i,
+			    allowed[i] ? "" : "not ", before[i], after);
+	}
+}
+
+/* The filter changes under counters that are never disabled. */
+TEST(filter_of_running_counters)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int i;
+
+	vm = pmu_vm_create(&vcpu, guest_filtered);
+	check_filtered(vcpu, true, true, true);
+
+	for (i = 0; i < 3; i++) {
+		set_filter(vm, KVM_PMU_EVENT_DENY, pmu_instructions(), 0);
+		check_filtered(vcpu, false, true, true);
+		check_filtered(vcpu, false, true, true);
+
+		set_filter(vm, KVM_PMU_EVENT_DENY, pmu_branches(), BIT(0));
+		check_filtered(vcpu, true, false, false);
+
+		set_filter(vm, KVM_PMU_EVENT_ALLOW, pmu_instructions(), 0);
+		check_filtered(vcpu, true, false, false);
+
+		set_filter(vm, KVM_PMU_EVENT_ALLOW, pmu_branches(), BIT(0));
+		check_filtered(vcpu, false, true, true);
+
+		set_filter(vm, KVM_PMU_EVENT_ALLOW, 0, 0);
+		check_filtered(vcpu, false, false, false);
+
+		set_filter(vm, KVM_PMU_EVENT_DENY, 0, 0);
+		check_filtered(vcpu, true, true, true);
+	}
+	kvm_vm_free(vm);
+}
+
+static void guest_denied(bool denied)
+{
+	struct counts want = denied ? (struct counts) { } : block_counts(CPUID, LOOPS);
+	int c;
+
+	for (c = 0; c < nr_usable_gp(); c++) {
+		guest_pmu_reset();
+		if (pmu.global)
+			wrmsr(pmu_global_ctrl_msr(), pmc_global_bit(c));
+		guest_measure(CPUID, pmc_selector_msr(c), pmu_instructions() | SELECT_OS, LOOPS);
+		guest_check_counter(CPUID, c, want.insns);
+
+		/* The other event is not touched by the filter. */
+		wrmsr(pmc_msr(c), 0);
+		guest_measure(CPUID, pmc_selector_msr(c), pmu_branches() | SELECT_OS, LOOPS);
+		guest_check_counter(CPUID, c, MEASURED_BRANCHES(0, LOOPS));
+	}
+
+	if (pmu.nr_fixed) {
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(0, FIXED_PMC_KERNEL));
+		guest_measure(CPUID, pmu_global_ctrl_msr(), pmu_global_mask(), LOOPS);
+		guest_check_counter(CPUID, pmu.nr_gp, want.insns);
+	}
+	GUEST_DONE();
+}
+
+/* The filter is there before the counters are enabled. */
+TEST(filter_before_counters)
+{
+	struct canaries canaries = { };
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int denied;
+
+	/* A counter that is not the guest's must not be left running for the host. */
+	if (pmu.mediated)
+		canaries_open(&canaries);
+
+	for (denied = 0; denied < 2; denied++) {
+		vm = pmu_vm_create(&vcpu, guest_denied);
+		set_filter(vm, KVM_PMU_EVENT_DENY, denied ? pmu_instructions() : 0,
+			   denied ? BIT(0) : 0);
+		vcpu_args_set(vcpu, 1, denied);
+		pmu_run_to_done(vcpu);
+		kvm_vm_free(vm);
+	}
+
+	if (pmu.mediated)
+		canaries_close(&canaries);
+}
+
+int main(int argc, char *argv[])
+{
+	pmu_detect();
+
+	return test_harness_run(argc, argv);
+}
