@@ -326,6 +326,11 @@ static void refusal(void)
 	ok(good, "absent registers raise #GP");
 }
 
+static void self_ipi(void)
+{
+	LAPIC_REG(0x300) = 0x40051;
+}
+
 /* SVM. */
 
 static void put16(u32 off, u16 v) { *(u16 *)(vmcb + off) = v; }
@@ -415,6 +420,14 @@ static void svm_cases(void)
 	svm_setup(guest_cpuid);
 	put64(0x0a8, 0x80000000 | 0x40);
 	svm_run("injected interrupt: host", HOSTONLY, 0x72, 3 + STOP, 0);
+
+	svm_setup(guest_cpuid);		/* the guest's IF is clear, the host's is set */
+	put32(0x00c, 1u << 0 | 1u << 18 | 1u << 28);
+	put32(0x060, 1u << 24);
+	asm volatile("clgi; sti");
+	self_ipi();
+	svm_run("interrupt that waits exits at once: guest", GUESTONLY, 0x60, 0, 0);
+	asm volatile("nop; cli");
 
 	svm_setup(guest_cpuid);
 	put32(0x058, 0);
@@ -565,6 +578,12 @@ static void vmx_cases(void)
 	vmwrite(0x4016, 0x80000040);
 	vmwrite(0x6820, 0x202);
 	vmx_run("injected interrupt: host", case_vmlaunch, 0xf, 10, 4 + STOP, 0);
+
+	vmx_setup(guest_cpuid, 0xf, 0);	/* the guest's IF is clear */
+	vmwrite(0x4000, adjust(1, 0x481));
+	self_ipi();
+	vmx_run("interrupt that waits exits at once: guest", case_vmlaunch, 0, 1, 0, 0);
+	asm volatile("sti; nop; cli");
 
 	vmx_setup(guest_wrmsr, 0xf, 0);
 	store_list[0].index = 0x38f;

@@ -39,6 +39,11 @@
   }                                                                            \
 } while (0)
 
+#define BX_INSTR_CLFLUSH(cpu_id, laddr, paddr) do {                            \
+  if (PMU_INSTR_UNLIKELY(BX_CPU_THIS_PTR pmug.pmu.want & PMU_WANT_CACHE))      \
+    pmu_flush(&BX_CPU_THIS_PTR pmug.pmu, (paddr));                             \
+} while (0)
+
 /* nothing of the rest is of interest */
 #define BX_INSTR_INIT_ENV()
 #define BX_INSTR_EXIT_ENV()
@@ -53,7 +58,6 @@
 #define BX_INSTR_EXCEPTION(cpu_id, vector, error_code)
 #define BX_INSTR_INTERRUPT(cpu_id, vector)
 #define BX_INSTR_HWINTERRUPT(cpu_id, vector, cs, eip)
-#define BX_INSTR_CLFLUSH(cpu_id, laddr, paddr)
 #define BX_INSTR_CACHE_CNTRL(cpu_id, what)
 #define BX_INSTR_TLB_CNTRL(cpu_id, what, new_cr3)
 #define BX_INSTR_PREFETCH_HINT(cpu_id, what, seg, offset)
