@@ -91,11 +91,11 @@ user=cycles:u,instructions:u,branches:u,cache-misses:u
 
 measure() {
 	case $1 in
-	legacy) param=N pinned=D ;;
-	*) param=Y pinned=DH ;;		# DH: what includes guests is refused then
+	legacy) param=N modifier=D ;;
+	*) param=Y modifier=DH ;;	# DH: what includes guests is refused then
 	esac
 	pin=
-	for event in $host_events; do pin="$pin -e $event$pinned"; done
+	for event in $host_events; do pin="$pin -e $event$modifier"; done
 
 	step "$mode/start"
 	guest_start $param
@@ -128,6 +128,7 @@ measure() {
 	mwindow close 3
 
 	step "$mode/worst"
+	echo "pinned $(echo "$host_events" | wc -w)"
 	# shellcheck disable=SC2086
 	host_pin $pin
 	guest perf stat -x, -e $user region
