@@ -132,9 +132,10 @@ l2() {
 	# Between the marks is the command's output; more than that only on failure.
 	sed -n '/^L2-BEGIN/,/^L2-END/ { /^L2-BEGIN/d; /^L2-END/d; p }' "$l2_dir/console" | tr -d '\r'
 	l2_end=$(sed -n 's/^L2-END \([0-9]*\).*/\1/p' "$l2_dir/console")
-	if grep -q 'WARNING: \|BUG: \|Oops\|Kernel panic\|general protection fault' "$l2_dir/console"; then
+	l2_bad=$(grep -n -m 1 'WARNING: \|BUG: \|Oops\|Kernel panic\|general protection fault' "$l2_dir/console")
+	if [ -n "$l2_bad" ]; then
 		echo "l2: trouble in the guest's kernel; its console:"
-		tail -n 60 "$l2_dir/console" | tr -d '\r' | sed 's/^/l2| /'
+		tail -n "+${l2_bad%%:*}" "$l2_dir/console" | head -n 60 | tr -d '\r' | sed 's/^/l2| /'
 		l2_end=125
 	fi
 	if [ -z "$l2_end" ]; then
