@@ -247,8 +247,8 @@ void pmu_cpuid_0a(const struct pmu_model *model, uint32_t regs[4])
 		return;
 
 	regs[0] = model->version | model->nr_gp << 8 | PMU_WIDTH << 16 | nr_events << 24;
-	/* Slots are modelled with the fixed counter for them only. */
-	regs[1] = model->nr_fixed > FIXED_SLOTS ? 0 : 1u << 7;
+	/* All eight events exist, slots too where no fixed counter is for them. */
+	regs[1] = 0;
 	regs[2] = (1u << model->nr_fixed) - 1;
 	regs[3] = model->nr_fixed | PMU_WIDTH << 5 | 1u << 15;
 }
@@ -419,7 +419,7 @@ static struct event decode_intel(const struct pmu *pmu, uint64_t sel)
 	case 0x412e:
 		return event1(EV_MULTI, F_CACHE_MISSES, PMU_WANT_CACHE);
 	case 0x01a4:
-		return pmu->model->nr_fixed > FIXED_SLOTS ? event_slots() : event_none();
+		return event_slots();
 	case 0x81d0:
 		return event_mem(true, false, false);
 	case 0x82d0:
