@@ -402,7 +402,7 @@ static struct event event_mem(bool loads, bool stores, bool rmw)
 	};
 }
 
-static struct event decode_intel(const struct pmu *pmu, uint64_t sel)
+static struct event decode_intel(uint64_t sel)
 {
 	switch (sel & (SEL_EVENT | SEL_UMASK)) {
 	case 0x003c:		/* core cycles */
@@ -564,7 +564,7 @@ static bool decode_gp(const struct pmu *pmu, unsigned int n, struct cand *c)
 		return false;
 
 	if (is_intel(pmu)) {
-		ev = decode_intel(pmu, sel);
+		ev = decode_intel(sel);
 		c->modes = 0xff;
 	} else {
 		ev = decode_amd(sel);

@@ -207,7 +207,7 @@ static uint64_t ref_events(const struct pmu *pmu, uint64_t sel, const struct pmu
 		case 0x412e:
 			return d->cache_misses;
 		case 0x1a4:
-			return pmu->model->nr_fixed == 4 ? 4 * d->steps : 0;
+			return 4 * d->steps;
 		case 0x81d0:
 			return d->loads;
 		case 0x82d0:
