@@ -168,7 +168,8 @@ static inline void guest_pmu_reset(void)
 do {									\
 	register uint64_t r12 asm("r12") = (_ctrl);			\
 	register uint64_t r13 asm("r13") = (_loops);			\
-	uint64_t on = (_on), a = (uint32_t)on, d = on >> 32, c = r12;	\
+	uint64_t value = (_on), a = (uint32_t)value;			\
+	uint64_t d = value >> 32, c = r12;				\
 									\
 	asm volatile("wrmsr\n\t"					\
 		     "mov %%r13d, %%r8d\n\t"				\

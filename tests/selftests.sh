@@ -1,0 +1,59 @@
+# shellcheck shell=sh
+# The KVM selftests that have to do with the PMU, the kernel's own and ours, with
+# the parameter off and on.  $MODEL says what must run: nothing may be skipped but
+# what is named here.
+
+own="mediated_pmu_test mediated_pmu_pmi_test mediated_pmu_reserve_test"
+# For machine/run, which looks for what to bring: selftest mediated_pmu_test,
+# selftest mediated_pmu_pmi_test, selftest mediated_pmu_reserve_test.
+
+# A point each: the test ran and passed, and skipped no part of itself when that
+# would have been possible.  $own cannot do all in both modes.
+selftest() {
+	test_name="$1, enable_mediated_pmu=$mode"
+	"/machine/selftests/$1" >/tmp/selftest.out 2>&1
+	test_status=$?
+	test_skips=0
+	case " $own " in
+	*" $1 "*)
+		# Our tests say which of their parts are for the other mode.
+		if [ "$mode" = Y ]; then
+			test_skips=$(grep '^ok.*# SKIP' /tmp/selftest.out | grep -vc 'PMUs are mediated$')
+		fi
+		if [ $test_status != 0 ]; then
+			sed -n 's/^not ok [0-9]* *[a-z]*\./failed in it: /p' /tmp/selftest.out | sed 's/^/# /'
+		fi ;;
+	esac
+	if [ $test_status = 0 ] && [ "$test_skips" = 0 ]; then
+		ok "$test_name"
+		return
+	fi
+	sed 's/^/# /' /tmp/selftest.out
+	not_ok "$test_name"
+	diag "exit status $test_status, $test_skips parts skipped"
+}
+
+for mode in N Y; do
+	kvm_load enable_mediated_pmu=$mode
+	if [ "$MODEL" = amd-v1 ] && [ $mode = Y ]; then
+		is "$(kvm_param enable_mediated_pmu)" N "enable_mediated_pmu=1 is refused"
+		is "$(dmesg | grep -c 'enable_mediated_pmu=1 refused: PerfMonV2 is required')" 1 "a reason is given"
+		continue
+	fi
+	is "$(kvm_param enable_mediated_pmu)" $mode "enable_mediated_pmu=$mode"
+
+	selftest pmu_event_filter_test
+	case $MODEL in intel*) selftest vmx_pmu_caps_test ;; esac
+	selftest mediated_pmu_test
+	selftest mediated_pmu_pmi_test
+	selftest mediated_pmu_reserve_test
+	# Some that have nothing to do with the PMU, but with MSRs, state and exits.
+	selftest state_test
+	selftest smm_test
+	selftest userspace_msr_exit_test
+	is "$(cat /proc/sys/kernel/nmi_watchdog)" 1 "the NMI watchdog is as it was"
+	is "$(dmesg | grep -ci 'NMI received for unknown reason')" 0 "no unknown NMI"
+done
+
+kvm_load enable_pmu=0 enable_mediated_pmu=1
+is "$(kvm_param enable_mediated_pmu)" N "enable_mediated_pmu=1 is refused with enable_pmu=0"
