@@ -20,8 +20,9 @@ extern "C" {
 #endif
 
 /*
- * OUT dx=PMU_LOG_PORT, eax = op << 24 | window id (24 bits).  A guest (L2) may
- * write it too when L1 lets the port through; usually L1 traps it.
+ * OUT dx=PMU_LOG_PORT, eax = op << 24 | window id (24 bits).  The port is the
+ * machine's own: user mode and a guest (L2) write it like anybody, no permission
+ * is asked and there is no VM-exit.
  */
 #define PMU_LOG_PORT	0x5ee0
 #define PMU_LOG_OPEN	1
