@@ -71,7 +71,7 @@ void kvm_mediated_pmu_hardware_setup(bool *param, const char *objection)
 	if (*param) {
 		if (!enable_pmu)
 			objection = "the PMU is disabled (enable_pmu=0) or not supported";
-		else if (!kvm_host_pmu.mediated)
+		else if (!objection && !kvm_host_pmu.mediated)
 			objection = "perf cannot hand this PMU to guests";
 
 		if (objection) {
