@@ -19,6 +19,9 @@ demo: ready ## the feature at work, on an Intel and an AMD model: four tables
 check: ready ## all tests; the last line is "N passed, N failed"
 	@tests/run
 
+check-all: export ALL = 1
+check-all: check ## all tests, and those that take an hour as well
+
 check-unit: machine ## only the tests that need no kernel
 	@tests/run unit-
 
