@@ -118,7 +118,11 @@ def test(model, extra):
     rdpmc = {reason: n for reason, n in record["exits"].items() if reason == RDPMC_EXIT[vendor]}
     if whole:
         ok(not found, f"{model}: no access to a global register exits", str(found))
-        ok(any(msr in direct for msr in globals_(vendor)), f"{model}: the guest accesses global registers directly", str(direct))
+        # Debian 12's QEMU does not tell guests of PerfMonV2: an AMD guest has no
+        # global registers.  Those are for the selftests.
+        if vendor == "intel":
+            ok(any(msr in direct for msr in globals_(vendor)),
+               f"{model}: the guest accesses global registers directly", str(direct))
         ok(not rdpmc, f"{model}: no RDPMC exits", str(record["exits"]))
         ok(record["access"]["guest"]["rdpmc"], f"{model}: the guest executes RDPMC")
     else:
