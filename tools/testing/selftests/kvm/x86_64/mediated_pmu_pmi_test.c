@@ -22,6 +22,8 @@ static enum delivery delivery;
 static struct {
 	uint64_t count;
 	uint64_t status;
+	/* R8 of the interrupted code: the loops it has left. */
+	uint64_t loops_left;
 	/* If not 0: the counter that is set back to that, negated. */
 	uint64_t period;
 } pmi;
@@ -41,6 +43,7 @@ static void guest_pmi_handler(struct ex_regs *regs)
 	GUEST_ASSERT_EQ(regs->vector, delivery == NMI ? NMI_VECTOR : PMI_VECTOR);
 
 	pmi.count++;
+	pmi.loops_left = regs->r8;
 	if (pmi.period)
 		wrmsr(pmc_msr(0), -pmi.period & COUNTER_MASK);
 	if (pmu.global) {
@@ -53,11 +56,18 @@ static void guest_pmi_handler(struct ex_regs *regs)
 		x2apic_write_reg(APIC_EOI, 0);
 }
 
-/* A PMI may take its time, on hardware. */
+/*
+ * A PMI may take its time, on hardware, and some come only after the next exit.
+ * See guest_prompt() for what must not need one.
+ */
 static void guest_wait_for_pmi(void)
 {
+	uint32_t eax, ebx, ecx, edx;
 	int i;
 
+	for (i = 0; i < 1000; i++)
+		asm volatile("pause" ::: "memory");
+	cpuid(0, &eax, &ebx, &ecx, &edx);
 	for (i = 0; i < 1000; i++)
 		asm volatile("pause" ::: "memory");
 }
@@ -182,6 +192,38 @@ static void guest_one_pmi_each(bool emulated)
 	GUEST_DONE();
 }
 
+/*
+ * The PMI of a guest that does not exit must not wait for an exit: it comes while
+ * nearly all of a long loop is still to be done.  With @cli it can be an NMI only.
+ */
+#define LONG_LOOPS	100000
+
+static void guest_prompt(bool cli)
+{
+	uint32_t ctrl;
+	uint64_t on;
+	int i, c;
+
+	guest_setup();
+	if (cli)
+		asm volatile("cli");
+	for (c = 0; guest_counts_instructions(c); c++) {
+		/* An exit for another reason may come at the right time, but not often. */
+		for (i = 0; i < 5; i++) {
+			ctrl = guest_prepare(c, true, &on);
+			guest_forget_pmis();
+			wrmsr(pmc_msr(c), -100ull & COUNTER_MASK);
+			GUEST_MEASURE(ctrl, on, LONG_LOOPS, BLOCK_PLAIN);
+			guest_wait_for_pmi();
+			guest_check_one_pmi(c, 100);
+			__GUEST_ASSERT(pmi.loops_left > LONG_LOOPS / 10 * 9,
+				       "counter %u: PMI with %lu of %u loops left",
+				       c, pmi.loops_left, LONG_LOOPS);
+		}
+	}
+	GUEST_DONE();
+}
+
 static void guest_no_pmi_masked(void)
 {
 	uint64_t nth;
@@ -279,6 +321,26 @@ static void guest_together(void)
 	GUEST_DONE();
 }
 
+/* Interrupts of the host for overflows of guests; 0 if there is no such line. */
+static uint64_t vpmi_count(void)
+{
+	FILE *f = fopen("/proc/interrupts", "r");
+	unsigned long n, sum = 0;
+	char line[4096], *s;
+	int used;
+
+	TEST_ASSERT(f, "/proc/interrupts: %s", strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
+		s = strstr(line, "VPMI:");
+		if (!s)
+			continue;
+		for (s += 5; sscanf(s, " %lu%n", &n, &used) == 1; s += used)
+			sum += n;
+	}
+	fclose(f);
+	return sum;
+}
+
 static struct kvm_vm *pmi_vm_create(struct kvm_vcpu **vcpu, void *guest_code)
 {
 	struct kvm_vm *vm = pmu_vm_create(vcpu, guest_code);
@@ -333,10 +395,27 @@ TEST(emulated_overflow_raises_one_nmi)
 	run_pmi(guest_one_pmi_each, NMI, true);
 }
 
+TEST(pmi_of_a_guest_that_does_not_exit)
+{
+	uint64_t before = vpmi_count();
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	run_pmi(guest_prompt, VECTOR, false);
+	run_pmi(guest_prompt, NMI, false);
+	run_pmi(guest_prompt, NMI, true);
+	TEST_ASSERT(vpmi_count() > before, "no interrupt on the PMIs' own vector");
+}
+
 TEST(masked_lvtpc_raises_none)
 {
+	uint64_t before = vpmi_count();
+
 	run_pmi(guest_no_pmi_masked, VECTOR, 0);
 	run_pmi(guest_no_pmi_masked, NMI, 0);
+	/* Not even in the host. */
+	TEST_ASSERT_EQ(vpmi_count(), before);
 }
 
 TEST(counter_without_interrupt_raises_none)
