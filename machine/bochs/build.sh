@@ -97,7 +97,7 @@ say "configure"
 ./configure "$@" CFLAGS=-O3 CXXFLAGS="$flags" LIBS="$libs" >"$log" 2>&1 ||
 	{ tail -20 "$log"; die "configure failed"; }
 say "compile"
-make -j"$JOBS" >>"$log" 2>&1 || { grep -B2 -A6 -m1 'error' "$log" || tail -20 "$log"; die "make failed"; }
+make -j"$JOBS" >>"$log" 2>&1 || { grep -B2 -A6 -m1 'error:' "$log" || tail -20 "$log"; die "make failed"; }
 cp bochs "$O/bochs.new"
 mv "$O/bochs.new" "$O/bochs"	# the old one may be running
 echo "$stamp" >"$O/stamp"

@@ -155,7 +155,6 @@ struct cand {
 #define TARGETS_SIZE		64
 #define CACHE_SETS		64
 #define CACHE_WAYS		8
-#define CACHE_LINE_SHIFT	6
 
 enum pending {
 	PENDING_NONE,
@@ -180,9 +179,7 @@ struct __attribute__((may_alias)) priv {
 	uint64_t metrics_retiring;
 
 	/* Not in the feed: a load and then a store of the same address. */
-	uint64_t rmw;
 	uint64_t rmw_synced;
-	uint64_t last_load;
 
 	/* Targets are those of the last taken branch at that address. */
 	struct {
@@ -782,7 +779,7 @@ static void take(struct pmu *pmu, uint64_t *d)
 	d[F_CACHE_MISSES] = pmu->feed.cache_misses - pmu->synced.cache_misses;
 	d[F_LOADS] = pmu->feed.loads - pmu->synced.loads;
 	d[F_STORES] = pmu->feed.stores - pmu->synced.stores;
-	d[F_RMW] = p->rmw - p->rmw_synced;
+	d[F_RMW] = pmu->rmw - p->rmw_synced;
 	d[F_ZERO] = 0;
 
 	at->steps += d[F_STEPS];
@@ -796,7 +793,7 @@ static void take(struct pmu *pmu, uint64_t *d)
 	at->stores += d[F_STORES];
 
 	pmu->synced = pmu->feed;
-	p->rmw_synced = p->rmw;
+	p->rmw_synced = pmu->rmw;
 }
 
 void pmu_sync(struct pmu *pmu)
@@ -1213,7 +1210,8 @@ void pmu_reset(struct pmu *pmu)
 	metrics_restart(pmu, 0, 0);
 
 	p->pending = PENDING_NONE;
-	p->last_load = UINT64_MAX;
+	pmu->last_load = UINT64_MAX;
+	pmu->last_line = UINT64_MAX;
 	memset(p->targets, 0, sizeof(p->targets));
 	memset(p->direction, 1, sizeof(p->direction));
 	memset(p->cache, 0, sizeof(p->cache));
@@ -1265,7 +1263,7 @@ void pmu_branch(struct pmu *pmu, uint64_t ip, uint64_t target, bool taken)
 /* Look the line up and bring it to the front; true on a hit. */
 static bool cache_touch(struct priv *p, uint64_t paddr, bool evict)
 {
-	uint64_t line = paddr >> CACHE_LINE_SHIFT;
+	uint64_t line = paddr >> PMU_LINE_SHIFT;
 	uint64_t *set = p->cache[line % CACHE_SETS];
 	unsigned int way;
 	bool hit;
@@ -1293,31 +1291,39 @@ static bool cache_touch(struct priv *p, uint64_t paddr, bool evict)
 	return hit;
 }
 
-void pmu_mem(struct pmu *pmu, uint64_t paddr, bool write)
+void pmu_cache_access(struct pmu *pmu, uint64_t paddr)
 {
-	struct priv *p = priv_of(pmu);
+	pmu->feed.cache_refs++;
+	pmu->feed.cache_misses += !cache_touch(priv_of(pmu), paddr, false);
+	pmu->last_line = paddr >> PMU_LINE_SHIFT;
+}
 
-	/*
-	 * An instruction that loads, computes and stores is not told from a load
-	 * followed by a store of the same address by another one.
-	 */
+void pmu_mem_bulk(struct pmu *pmu, uint64_t paddr, uint32_t nr, uint32_t size, bool write)
+{
+	uint64_t line, last = (paddr + (uint64_t)nr * size - 1) >> PMU_LINE_SHIFT;
+
+	if (!nr)
+		return;
+
 	if (write) {
-		pmu->feed.stores++;
-		p->rmw += p->last_load == paddr;
-		p->last_load = UINT64_MAX;
+		pmu->feed.stores += nr;
+		pmu->last_load = UINT64_MAX;
 	} else {
-		pmu->feed.loads++;
-		p->last_load = paddr;
+		pmu->feed.loads += nr;
+		pmu->last_load = paddr + (uint64_t)(nr - 1) * size;
 	}
 
 	if (!(pmu->want & PMU_WANT_CACHE))
 		return;
-	pmu->feed.cache_refs++;
-	pmu->feed.cache_misses += !cache_touch(p, paddr, false);
+	pmu->feed.cache_refs += nr;
+	for (line = paddr >> PMU_LINE_SHIFT; line <= last; line++)
+		pmu->feed.cache_misses += !cache_touch(priv_of(pmu), line << PMU_LINE_SHIFT, false);
+	pmu->last_line = last;
 }
 
 void pmu_flush(struct pmu *pmu, uint64_t paddr)
 {
 	pmu->feed.cache_refs++;
 	pmu->feed.cache_misses += !cache_touch(priv_of(pmu), paddr, true);
+	pmu->last_line = UINT64_MAX;
 }

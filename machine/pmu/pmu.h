@@ -153,6 +153,11 @@ struct pmu {
 	uint64_t debugctl;		/* as written; only bit 12 does anything */
 	uint64_t metrics;
 
+	/* Of pmu_mem(). */
+	uint64_t last_load;		/* address */
+	uint64_t last_line;		/* of the cache: a touch of it changes nothing */
+	uint64_t rmw;			/* stores to the address just loaded */
+
 	/* Derived state and the small predictor and cache: see pmu.c. */
 	struct pmu_priv {
 		uint64_t opaque[2048];
@@ -221,13 +226,45 @@ void pmu_cpuid_80000022(const struct pmu_model *model, uint32_t regs[4]);
  */
 void pmu_branch(struct pmu *pmu, uint64_t ip, uint64_t target, bool taken);
 
+/* The cache's part of pmu_mem(), which alone calls it. */
+void pmu_cache_access(struct pmu *pmu, uint64_t paddr);
+
+#define PMU_LINE_SHIFT	6	/* lines of 64 bytes */
+
 /*
  * A data access of the physical address @paddr.  An instruction that reads and
  * writes the same operand makes two: the load, then the store of the same
  * address.  Updates loads, stores and the cache.  Call only while pmu->want has
  * PMU_WANT_CACHE or PMU_WANT_MEM.
  */
-void pmu_mem(struct pmu *pmu, uint64_t paddr, bool write);
+static inline void pmu_mem(struct pmu *pmu, uint64_t paddr, bool write)
+{
+	/*
+	 * An instruction that loads, computes and stores is not told from a load
+	 * followed by a store of the same address by another one.
+	 */
+	if (write) {
+		pmu->feed.stores++;
+		pmu->rmw += pmu->last_load == paddr;
+		pmu->last_load = UINT64_MAX;
+	} else {
+		pmu->feed.loads++;
+		pmu->last_load = paddr;
+	}
+
+	if (!(pmu->want & PMU_WANT_CACHE))
+		return;
+	if (paddr >> PMU_LINE_SHIFT == pmu->last_line)
+		pmu->feed.cache_refs++;
+	else
+		pmu_cache_access(pmu, paddr);
+}
+
+/*
+ * The same for @nr accesses of @size bytes each, one behind the other from @paddr
+ * on: a bulk string transfer, which is one step.
+ */
+void pmu_mem_bulk(struct pmu *pmu, uint64_t paddr, uint32_t nr, uint32_t size, bool write);
 
 /*
  * CLFLUSH, CLFLUSHOPT of the line at @paddr: one cache reference, which misses

@@ -81,6 +81,8 @@ int main(int argc, char **argv, char **envp)
 	} else if (!strcmp(argv[1], "mark")) {
 		out32(PMU_LOG_MARK, id);
 	} else if (!strcmp(argv[1], "run") && argc > 3) {
+		/* Let whoever started this, perf perhaps, come to rest. */
+		msleep(50);
 		out32(PMU_LOG_OPEN, id);
 		ret = run(argv + 3, envp);
 		out32(PMU_LOG_CLOSE, id);

@@ -14,6 +14,37 @@
 #include "param_names.h"
 
 #include <errno.h>
+#include <new>
+
+/*
+ * Bochs leaves members of processors and devices uninitialized, the VMX
+ * capabilities and timers among them, and then what the machine does depends on
+ * what the heap held before.  The same image has to run the same way every time.
+ */
+void *operator new(size_t size)
+{
+  void *ptr = calloc(1, size ? size : 1);
+  if (! ptr) throw std::bad_alloc();
+  return ptr;
+}
+
+void *operator new(size_t size, std::align_val_t align)
+{
+  void *ptr = NULL;
+  if (posix_memalign(&ptr, (size_t) align, size ? size : 1)) throw std::bad_alloc();
+  return memset(ptr, 0, size);
+}
+
+void *operator new[](size_t size) { return operator new(size); }
+void *operator new[](size_t size, std::align_val_t align) { return operator new(size, align); }
+void operator delete(void *ptr) noexcept { free(ptr); }
+void operator delete[](void *ptr) noexcept { free(ptr); }
+void operator delete(void *ptr, size_t) noexcept { free(ptr); }
+void operator delete[](void *ptr, size_t) noexcept { free(ptr); }
+void operator delete(void *ptr, std::align_val_t) noexcept { free(ptr); }
+void operator delete[](void *ptr, std::align_val_t) noexcept { free(ptr); }
+void operator delete(void *ptr, size_t, std::align_val_t) noexcept { free(ptr); }
+void operator delete[](void *ptr, size_t, std::align_val_t) noexcept { free(ptr); }
 
 /* The main loop looks at the deadline once per trace, and per REP iteration. */
 #define PMU_STOP_MARGIN (BX_MAX_TRACE_LENGTH + 2)
@@ -161,6 +192,23 @@ void BX_CPU_C::pmu_cpuid(Bit32u function, cpuid_function_t *leaf) const
     leaf->ecx = regs[2]; leaf->edx = regs[3];
     break;
 
+  /*
+   * The TSC and the timer of the local APIC tick at the machine's rate: with
+   * another rate than it finds, Linux arms that timer for a fraction of the time
+   * that is left, over and over.
+   */
+  case 0x00000015:
+    if (model->vendor != PMU_INTEL) break;
+    leaf->eax = leaf->ebx = 1;
+    leaf->ecx = (Bit32u) SIM->get_param_num(BXPN_IPS)->get();
+    leaf->edx = 0;
+    break;
+
+  case 0x00000016:
+    if (model->vendor != PMU_INTEL) break;
+    leaf->eax = leaf->ebx = (Bit32u) SIM->get_param_num(BXPN_IPS)->get() / 1000000;
+    break;
+
   case 0x80000000:
     if (model->vendor == PMU_AMD && model->version >= 2)
       leaf->eax = 0x80000022;
@@ -186,6 +234,12 @@ void BX_CPU_C::pmu_cpuid(Bit32u function, cpuid_function_t *leaf) const
     leaf->ecx = regs[2]; leaf->edx = regs[3];
     break;
   }
+}
+
+/* @nr accesses of @size bytes within the page of @laddr, which the TLB has. */
+void BX_CPU_C::pmu_bulk(bx_address laddr, Bit32u nr, Bit32u size, bool write)
+{
+  pmu_mem_bulk(&pmug.pmu, BX_DTLB_ENTRY_OF(laddr, 0)->ppf | PAGE_OFFSET(laddr), nr, size, write);
 }
 
 /* Bring the totals up to date: what is closed, and the step that was paid. */
@@ -254,6 +308,10 @@ bool BX_CPU_C::pmu_msr_read(Bit32u index, Bit64u *val)
 {
   uint64_t val64 = 0;
 
+  if (index == PMU_MSR_MISC_ENABLE) {
+    *val = pmug.pmu.model->vendor == PMU_INTEL ? PMU_MISC_ENABLE : 0;
+    return pmug.pmu.model->vendor == PMU_INTEL;
+  }
   pmu_feed_totals();
   if (pmu_rdmsr(&pmug.pmu, index, &val64) != PMU_OK) return false;
   *val = val64;
@@ -262,6 +320,9 @@ bool BX_CPU_C::pmu_msr_read(Bit32u index, Bit64u *val)
 
 bool BX_CPU_C::pmu_msr_write(Bit32u index, Bit64u val)
 {
+  /* Nothing in it can be changed here. */
+  if (index == PMU_MSR_MISC_ENABLE) return pmug.pmu.model->vendor == PMU_INTEL;
+
   /* What is refused does not retire, so it has to be known before. */
   if (! pmu_wrmsr_valid(&pmug.pmu, index, val)) return false;
   pmu_close_step(true);

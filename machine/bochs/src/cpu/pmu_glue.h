@@ -72,8 +72,8 @@
  *
  * One per access of each instruction's data, two where it crosses a page; a
  * read-modify-write is one load and one store.  The page walker's accesses do
- * not count, those of an instruction that faults afterwards do.  Bulk REP
- * transfers are done piecemeal while somebody counts.
+ * not count, those of an instruction that faults afterwards do.  A bulk REP
+ * transfer is one step with all its accesses, the loads before the stores.
  *
  * Settings
  * --------
@@ -106,6 +106,13 @@ struct pmu_glue {
   struct pmu pmu;
 };
 
+/*
+ * IA32_MISC_ENABLE (Intel): fast strings, performance monitoring available, BTS and
+ * PEBS unavailable.  Without the first, Linux clears and copies pages by loops.
+ */
+#define PMU_MSR_MISC_ENABLE 0x1a0
+#define PMU_MISC_ENABLE (1 << 0 | 1 << 7 | 1 << 11 | 1 << 12)
+
 /* Is that the number of a performance monitoring register of either vendor? */
 static inline bool pmu_is_msr(Bit32u index)
 {
@@ -115,6 +122,7 @@ static inline bool pmu_is_msr(Bit32u index)
            (index >= 0x309 && index <= 0x30c) ||
            (index >= 0x38d && index <= 0x392) ||
            (index >= 0x4c1 && index <= 0x4c8) ||
+           index == PMU_MSR_MISC_ENABLE ||
            index == 0x1d9 || index == 0x329 || index == 0x345 ||
            index == 0x3f1 || index == 0x600;
   }

@@ -25,11 +25,12 @@
   /* At the end of a trace: is the model due? */
   BX_CPP_INLINE bool pmu_due(void) const { return icount >= pmug.stop; }
 
-  /* Is each single access of interest? */
+  /* Are accesses of interest? */
   BX_CPP_INLINE bool pmu_wants_accesses(void) const {
     return (pmug.pmu.want & (PMU_WANT_CACHE | PMU_WANT_MEM)) != 0;
   }
 
+  void pmu_bulk(bx_address laddr, Bit32u nr, Bit32u size, bool write);
   void pmu_boundary(void);
   void pmu_feed_totals(void);
   void pmu_close_step(bool retires);
