@@ -22,6 +22,7 @@ void perf_guest_clock_stop(void);
 void perf_guest_clock_start(void);
 
 /* For perf and its in-kernel users. */
+bool perf_guest_reserved(void);
 int perf_guest_account_event(struct perf_event *event);
 void perf_guest_unaccount_event(struct perf_event *event);
 void perf_guest_set_yielding(perf_overflow_handler_t handler);
@@ -46,6 +47,11 @@ static inline bool perf_guest_event_stops(struct perf_event *event)
 }
 
 #else
+
+static inline bool perf_guest_reserved(void)
+{
+	return false;
+}
 
 static inline int perf_guest_account_event(struct perf_event *event)
 {

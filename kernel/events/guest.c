@@ -42,6 +42,16 @@ static atomic_t nr_guest_reservations = ATOMIC_INIT(0);
 
 static perf_overflow_handler_t perf_guest_yielding_handler;
 
+/**
+ * perf_guest_reserved - is a PMU reserved for guests now?
+ *
+ * Context: Any.  The answer may be out of date as soon as it is given.
+ */
+bool perf_guest_reserved(void)
+{
+	return atomic_read(&nr_guest_reservations);
+}
+
 static int perf_guest_count(atomic_t *mine, atomic_t *theirs, int error)
 {
 	if (atomic_inc_not_zero(mine))

@@ -15,6 +15,8 @@
  *  - an overflow raises PERF_GUEST_MEDIATED_PMI_VECTOR, or nothing if the guest
  *    has masked its LVTPC; perf ignores NMIs.
  *
+ * The guest's side says what overflow status it found: x86_perf_guest_found().
+ *
  * What has to be true when it is given back, x86_perf_guest_exit():
  *  - no counter runs, every selector and FIXED_CTR_CTRL that the guest's values
  *    were loaded into is 0, so is GLOBAL_CTRL;
@@ -24,8 +26,17 @@
  * then its interrupt is still to come, maybe as an NMI because LVTPC is perf's
  * by then.  It is known to be a guest's, who has been told already: whoever sees
  * it first claims it with x86_perf_guest_claim_pmi(), and that is all.
+ *
+ * The same goes for an overflow of perf's that is seen when a guest gets the
+ * PMU.  Its count is right, but its NMI comes too late to find the event running.
+ * That is rare: NMIs have to be blocked, e.g. because an SVM guest was last left
+ * in its own NMI handler, or the PMU has to be slow.
+ *
+ * What has not come after a while never will: perf may have taken it for another
+ * one's, and an NMI of some other source is not to be claimed.
  */
 #include <linux/export.h>
+#include <linux/jiffies.h>
 #include <linux/perf_event.h>
 #include <linux/perf_guest.h>
 
@@ -38,7 +49,15 @@
 
 DEFINE_PER_CPU(bool, x86_perf_guest_owner);
 static DEFINE_PER_CPU(bool, x86_perf_guest_no_strays);
-static DEFINE_PER_CPU(bool, x86_perf_guest_pmi_due);
+
+/* Late interrupts: of a guest's overflow, and of one of perf's. */
+enum { DUE_GUEST, DUE_PERF, NR_DUE };
+struct x86_perf_guest_due {
+	unsigned int	nr;
+	unsigned long	until;
+};
+
+static DEFINE_PER_CPU(struct x86_perf_guest_due, x86_perf_guest_due[NR_DUE]);
 
 /*
  * Can the core PMU be handed to guests?  The overflow status has to be among
@@ -175,8 +194,8 @@ void x86_perf_guest_enter(u32 guest_lvtpc)
 	perf_guest_clock_stop();
 
 	/*
-	 * An NMI of a host event that overflowed before it was stopped is taken
-	 * by now: writing GLOBAL_CTRL serializes.
+	 * As a rule, the NMI of a host event that overflowed before it was
+	 * stopped is taken by now: writing GLOBAL_CTRL serializes.
 	 */
 	__this_cpu_write(x86_perf_guest_owner, true);
 	barrier();
@@ -186,20 +205,54 @@ void x86_perf_guest_enter(u32 guest_lvtpc)
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_enter);
 
+static void x86_perf_guest_expect(int who)
+{
+	struct x86_perf_guest_due *due = this_cpu_ptr(&x86_perf_guest_due[who]);
+
+	/* An NMI may claim at any point. */
+	due->until = jiffies + HZ / 10;
+	this_cpu_inc(x86_perf_guest_due[who].nr);
+}
+
+/**
+ * x86_perf_guest_found - tell what perf has left in the overflow status
+ * @status: GLOBAL_STATUS as found by the guest, before it is changed
+ *
+ * Context: Interrupts off, after x86_perf_guest_enter().
+ */
+void x86_perf_guest_found(u64 status)
+{
+	u64 counters = x86_pmu.cntr_mask64 |
+		       x86_pmu.fixed_cntr_mask64 << INTEL_PMC_IDX_FIXED;
+
+	if (status & counters)
+		x86_perf_guest_expect(DUE_PERF);
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_found);
+
 /**
  * x86_perf_guest_claim_pmi - was this interrupt to be expected?
  *
  * Context: Interrupts off, or NMI.
- * Return: whether it belongs to an overflow that x86_perf_guest_exit() was told
- * of.
+ * Return: whether it belongs to an overflow that x86_perf_guest_exit() or
+ * x86_perf_guest_found() was told of.
  */
 bool x86_perf_guest_claim_pmi(void)
 {
-	if (!__this_cpu_read(x86_perf_guest_pmi_due))
-		return false;
+	int i;
 
-	__this_cpu_write(x86_perf_guest_pmi_due, false);
-	return true;
+	for (i = 0; i < NR_DUE; i++) {
+		struct x86_perf_guest_due *due = this_cpu_ptr(&x86_perf_guest_due[i]);
+
+		if (due->nr && time_after(jiffies, due->until))
+			due->nr = 0;
+		if (due->nr) {
+			due->nr--;
+			return true;
+		}
+	}
+
+	return false;
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_claim_pmi);
 
@@ -220,9 +273,8 @@ void x86_perf_guest_exit(bool pmi_due)
 	if (WARN_ON_ONCE(!x86_perf_guest_owns_pmu()))
 		return;
 
-	/* One interrupt at most is pending, from this guest or one before. */
 	if (pmi_due)
-		__this_cpu_write(x86_perf_guest_pmi_due, true);
+		x86_perf_guest_expect(DUE_GUEST);
 
 	__this_cpu_write(x86_perf_guest_owner, false);
 	barrier();

@@ -165,13 +165,49 @@ bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu)
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_rdpmc_is_direct);
 
 /*
+ * Does a selector of AMD count in what the vCPU does now?  With SVM enabled, the
+ * two bits confine a counter to L1 (HostOnly) or L2 (GuestOnly), both set are as
+ * good as none; without, either stops it.  To hardware L1 and L2 are the same.
+ */
+bool kvm_mediated_pmu_mode_matches(struct kvm_pmc *pmc)
+{
+	u64 mode = pmc_is_gp(pmc) ? pmc->eventsel & kvm_pmu_ops.EVENTSEL_MODE : 0;
+	struct kvm_vcpu *vcpu = pmc->vcpu;
+
+	if (!mode)
+		return true;
+
+	if (!(vcpu->arch.efer & EFER_SVME))
+		return false;
+
+	return mode & (is_guest_mode(vcpu) ? AMD64_EVENTSEL_GUESTONLY :
+					     AMD64_EVENTSEL_HOSTONLY);
+}
+
+/* @vcpu went from L1 to L2 or back, or has switched SVM on or off. */
+void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_pmc *pmc;
+	int i;
+
+	if (!kvm_mediated_pmu || bitmap_empty(pmu->pmc_has_mode, X86_PMC_IDX_MAX))
+		return;
+
+	kvm_for_each_pmc(pmu, pmc, i, pmu->pmc_has_mode)
+		kvm_pmu_request_counter_reprogram(pmc);
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_mode_changed);
+
+/*
  * Recalculate what hardware gets for @pmc.  @allowed is the event filter's
  * verdict.
  */
 void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed)
 {
 	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
-	bool on = allowed && pmc_speculative_in_use(pmc);
+	bool on = allowed && pmc_speculative_in_use(pmc) &&
+		  kvm_mediated_pmu_mode_matches(pmc);
 
 	if (pmc_is_fixed(pmc)) {
 		int i = pmc->idx - KVM_FIXED_PMC_BASE_IDX;
@@ -183,6 +219,8 @@ void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed)
 		return;
 	}
 
+	__assign_bit(pmc->idx, pmu->pmc_has_mode,
+		     pmc->eventsel & kvm_pmu_ops.EVENTSEL_MODE);
 	pmc->eventsel_hw = on ? (pmc->eventsel & ~kvm_pmu_ops.EVENTSEL_HW_CLEAR) |
 				kvm_pmu_ops.EVENTSEL_HW_SET : 0;
 }
@@ -273,9 +311,72 @@ static u32 pmc_msr(struct kvm_pmc *pmc)
 	return kvm_pmu_ops.GP_COUNTER_BASE + pmc->idx * kvm_pmu_ops.GP_MSR_STRIDE;
 }
 
-static u32 pmc_eventsel_msr(struct kvm_pmc *pmc)
+static u32 gp_eventsel_msr(int i)
 {
-	return kvm_pmu_ops.GP_EVENTSEL_BASE + pmc->idx * kvm_pmu_ops.GP_MSR_STRIDE;
+	return kvm_pmu_ops.GP_EVENTSEL_BASE + i * kvm_pmu_ops.GP_MSR_STRIDE;
+}
+
+/*
+ * CONFIG_KVM_PROVE_MEDIATED_PMU: what the treaty says about hardware, checked.
+ *
+ * Nothing may be enabled by the host.  With @zero, nothing may be left of the
+ * guest, either.
+ */
+static void kvm_mediated_pmu_prove_off(struct kvm_pmu *pmu, bool zero)
+{
+	struct kvm_pmc *pmc;
+	u64 val;
+	int i;
+
+	if (!IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU))
+		return;
+
+	for (i = 0; i < kvm_host_pmu.num_counters_gp; i++) {
+		rdmsrl(gp_eventsel_msr(i), val);
+		WARN_ONCE(val & ARCH_PERFMON_EVENTSEL_ENABLE,
+			  "selector %d is enabled: 0x%llx", i, val);
+	}
+
+	if (kvm_host_pmu.num_counters_fixed) {
+		rdmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, val);
+		WARN_ONCE(val, "FIXED_CTR_CTRL is 0x%llx", val);
+		rdmsrl(MSR_CORE_PERF_GLOBAL_CTRL, val);
+	} else {
+		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, val);
+	}
+	WARN_ONCE(val, "GLOBAL_CTRL is 0x%llx", val);
+
+	if (!zero)
+		return;
+
+	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
+		rdpmcl(pmc_rdpmc_index(pmc), val);
+		WARN_ONCE(val, "counter %d of the guest is left: 0x%llx", i, val);
+	}
+}
+
+/* What the guest can reach is the guest's. */
+static void kvm_mediated_pmu_prove_guest(struct kvm_pmu *pmu)
+{
+	struct kvm_pmc *pmc;
+	u64 val, want;
+	int i;
+
+	if (!IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU))
+		return;
+
+	for (i = 0; i < kvm_host_pmu.num_counters_gp; i++) {
+		want = test_bit(i, pmu->all_valid_pmc_idx) ? pmu->gp_counters[i].eventsel_hw : 0;
+		rdmsrl(gp_eventsel_msr(i), val);
+		WARN_ONCE((val | want) & ARCH_PERFMON_EVENTSEL_ENABLE && val != want,
+			  "selector %d is 0x%llx, not 0x%llx", i, val, want);
+	}
+
+	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
+		rdpmcl(pmc_rdpmc_index(pmc), val);
+		WARN_ONCE(val != pmc->counter, "counter %d is 0x%llx, not 0x%llx",
+			  i, val, pmc->counter);
+	}
 }
 
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
@@ -297,6 +398,7 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	pmu->loaded_status = lvtpc & APIC_LVT_MASKED ? ~0ull : pmu->global_status;
 
 	x86_perf_guest_enter(lvtpc);
+	kvm_mediated_pmu_prove_off(pmu, false);
 
 	/*
 	 * RDPMC is a lot cheaper than WRMSR, and an idle counter is 0 on both
@@ -309,10 +411,11 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 			wrmsrl(pmc_msr(pmc), pmc->counter);
 
 		if (pmc_is_gp(pmc) && pmc->eventsel_hw)
-			wrmsrl(pmc_eventsel_msr(pmc), pmc->eventsel_hw);
+			wrmsrl(gp_eventsel_msr(i), pmc->eventsel_hw);
 	}
 
 	kvm_pmu_call(mediated_load)(vcpu);
+	kvm_mediated_pmu_prove_guest(pmu);
 	pmu->in_hardware = true;
 	vcpu->stat.pmu_loads++;
 }
@@ -336,7 +439,7 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 	/* Leave no value of the guest behind, and nothing enabled. */
 	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
 		if (pmc_is_gp(pmc) && pmc->eventsel_hw)
-			wrmsrl(pmc_eventsel_msr(pmc), 0);
+			wrmsrl(gp_eventsel_msr(i), 0);
 
 		rdpmcl(pmc_rdpmc_index(pmc), pmc->counter);
 		if (pmc->counter)
@@ -344,6 +447,7 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 	}
 
 	pmu->in_hardware = false;
+	kvm_mediated_pmu_prove_off(pmu, true);
 
 	overflows = pmu->hw_status & ~pmu->loaded_status;
 	pmi = overflows && overflows & kvm_mediated_pmu_pmi_mask(pmu);

@@ -28,6 +28,8 @@ void kvm_mediated_pmu_flush_pmi(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu);
 
+bool kvm_mediated_pmu_mode_matches(struct kvm_pmc *pmc);
+void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed);
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
 

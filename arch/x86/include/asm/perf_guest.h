@@ -12,6 +12,7 @@ DECLARE_PER_CPU(bool, x86_perf_guest_owner);
 
 bool x86_perf_guest_capable(void);
 void x86_perf_guest_enter(u32 guest_lvtpc);
+void x86_perf_guest_found(u64 status);
 void x86_perf_guest_exit(bool pmi_due);
 bool x86_perf_guest_claim_pmi(void);
 

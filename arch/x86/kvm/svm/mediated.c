@@ -11,6 +11,7 @@
 #include <linux/kvm_host.h>
 
 #include <asm/msr-index.h>
+#include <asm/perf_guest.h>
 
 #include "x86.h"
 #include "cpuid.h"
@@ -74,6 +75,7 @@ void svm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	u64 status, diff;
 
 	rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, status);
+	x86_perf_guest_found(status);
 	diff = status ^ pmu->global_status;
 	if (diff & status)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, diff & status);

@@ -17,6 +17,7 @@
 #include <linux/kvm_host.h>
 
 #include <asm/msr-index.h>
+#include <asm/perf_guest.h>
 
 #include "x86.h"
 #include "cpuid.h"
@@ -146,6 +147,7 @@ void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	u64 status, want, diff;
 
 	rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
+	x86_perf_guest_found(status);
 	want = pmu->global_status & INTEL_STATUS_SETTABLE;
 	diff = status ^ want;
 	if (diff & status)
@@ -164,11 +166,9 @@ void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu)
 		vmcs_write64(GUEST_IA32_PERF_GLOBAL_CTRL, pmu->global_ctrl);
 	}
 
-	/* L2's writes of GLOBAL_CTRL trap, and its RDPMC does if not L1's wish. */
-	if (is_guest_mode(vcpu))
-		return;
-
-	if (kvm_mediated_pmu_rdpmc_is_direct(vcpu))
+	if (kvm_mediated_pmu_rdpmc_is_direct(vcpu) &&
+	    !(is_guest_mode(vcpu) &&
+	      nested_cpu_has(get_vmcs12(vcpu), CPU_BASED_RDPMC_EXITING)))
 		exec_controls_clearbit(vmx, CPU_BASED_RDPMC_EXITING);
 	else
 		exec_controls_setbit(vmx, CPU_BASED_RDPMC_EXITING);

@@ -210,6 +210,46 @@ do {									\
 
 #define IRQ_VECTOR		0x31
 
+/*
+ * What counter @index counts, while it goes on, between two RDPMCs: the first
+ * RDPMC itself, four MOVs and the loop.
+ */
+#define RUNNING_INSNS(_loops)		(5 + (_loops) * (BLOCK_RDMSR_INSNS + 2))
+#define RUNNING_BRANCHES(_loops)	(_loops)
+
+static inline uint64_t guest_running_delta(uint32_t index, uint32_t loops)
+{
+	uint64_t lo1, hi1, lo2, hi2, c = index;
+
+	asm volatile("rdpmc\n\t"
+		     "mov %%eax, %%esi\n\t"
+		     "mov %%edx, %%edi\n\t"
+		     "mov %[loops], %%r8d\n\t"
+		     "1:\n\t"
+		     BLOCK_RDMSR
+		     "dec %%r8d\n\t"
+		     "jnz 1b\n\t"
+		     "mov %[index], %%ecx\n\t"
+		     "rdpmc\n\t"
+		     : "=&a"(lo2), "=&d"(hi2), "=&S"(lo1), "=&D"(hi1), "+&c"(c)
+		     : [loops]"r"(loops), [index]"r"(index)
+		     : "r8", "cc", "memory");
+
+	return (hi2 << 32 | lo2) - (hi1 << 32 | lo1);
+}
+
+/* Guest: what filters are tried on, instructions, branches and fixed counter 0. */
+static inline void guest_start_filtered(void)
+{
+	guest_pmu_reset();
+	wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS);
+	wrmsr(pmc_selector_msr(1), pmu_branches() | SELECT_OS);
+	if (pmu.nr_fixed)
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(0, FIXED_PMC_KERNEL));
+	if (pmu.global)
+		wrmsr(pmu_global_ctrl_msr(), pmu_global_mask());
+}
+
 /* Host. */
 static inline bool pmu_is_mediated(void)
 {
@@ -257,40 +297,116 @@ static inline struct kvm_vm *pmu_vm_create(struct kvm_vcpu **vcpu, void *guest_c
 	return vm;
 }
 
-/* Run to the next GUEST_SYNC(), whose stage is returned, or to GUEST_DONE(): -1. */
-static inline uint64_t pmu_run(struct kvm_vcpu *vcpu)
+/* Give a guest less than KVM supports: @shape is what it finds in @pmu. */
+static inline struct kvm_vm *pmu_vm_create_shaped(struct kvm_vcpu **vcpu,
+						  void *guest_code,
+						  const struct pmu *shape)
+{
+	const struct pmu all = pmu;
+	struct kvm_vm *vm;
+
+	pmu = *shape;
+	vm = pmu_vm_create(vcpu, guest_code);
+	pmu = all;
+
+	if (pmu.intel) {
+		vcpu_set_cpuid_property(*vcpu, X86_PROPERTY_PMU_NR_GP_COUNTERS,
+					shape->nr_gp);
+		vcpu_set_cpuid_property(*vcpu, X86_PROPERTY_PMU_NR_FIXED_COUNTERS,
+					shape->nr_fixed);
+		if (!shape->global)
+			vcpu_set_cpuid_property(*vcpu, X86_PROPERTY_PMU_VERSION, 1);
+		return vm;
+	}
+
+	if (!shape->core)
+		vcpu_clear_cpuid_feature(*vcpu, X86_FEATURE_PERFCTR_CORE);
+	if (!shape->global && pmu.global)
+		vcpu_clear_cpuid_feature(*vcpu, X86_FEATURE_AMD_PERFMON_V2);
+	if (shape->global)
+		vcpu_set_cpuid_property(*vcpu, X86_PROPERTY_AMD_NR_COUNTERS, shape->nr_gp);
+	return vm;
+}
+
+/*
+ * Run to the next exit to user space.  Is it a GUEST_SYNC(), the stage of which then
+ * is in @stage, or GUEST_DONE(), -1?
+ */
+static inline bool pmu_step(struct kvm_vcpu *vcpu, uint64_t *stage)
 {
 	struct ucall uc;
 
-	for (;;) {
-		vcpu_run(vcpu);
-		if (vcpu->run->exit_reason == KVM_EXIT_IO &&
-		    vcpu->run->io.port == IO_PORT)
-			continue;
+	vcpu_run(vcpu);
+	if (vcpu->run->exit_reason == KVM_EXIT_IO &&
+	    vcpu->run->io.port == IO_PORT)
+		return false;
 
-		switch (get_ucall(vcpu, &uc)) {
-		case UCALL_SYNC:
-			return uc.args[1];
-		case UCALL_DONE:
-			return -1;
-		case UCALL_PRINTF:
-			pr_info("%s", uc.buffer);
-			break;
-		case UCALL_ABORT:
-			REPORT_GUEST_ASSERT(uc);
-			break;
-		default:
-			TEST_FAIL("Unexpected exit %u (%s), ucall %lu",
-				  vcpu->run->exit_reason,
-				  exit_reason_str(vcpu->run->exit_reason), uc.cmd);
-		}
+	switch (get_ucall(vcpu, &uc)) {
+	case UCALL_SYNC:
+		*stage = uc.args[1];
+		return true;
+	case UCALL_DONE:
+		*stage = -1;
+		return true;
+	case UCALL_PRINTF:
+		pr_info("%s", uc.buffer);
+		break;
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(uc);
+		break;
+	default:
+		TEST_FAIL("Unexpected exit %u (%s), ucall %lu",
+			  vcpu->run->exit_reason,
+			  exit_reason_str(vcpu->run->exit_reason), uc.cmd);
 	}
+	return false;
+}
+
+static inline uint64_t pmu_run(struct kvm_vcpu *vcpu)
+{
+	uint64_t stage;
+
+	while (!pmu_step(vcpu, &stage))
+		;
+	return stage;
 }
 
 static inline void pmu_run_to_done(struct kvm_vcpu *vcpu)
 {
 	while (pmu_run(vcpu) != -1ull)
 		;
+}
+
+/* Two vCPUs to GUEST_DONE(), an exit each in turn, i.e. with counters enabled. */
+static inline void pmu_run_by_turns(struct kvm_vcpu *vcpus[2])
+{
+	bool done[2] = { };
+	uint64_t stage;
+	int i;
+
+	for (i = 0; !done[0] || !done[1]; i ^= 1) {
+		if (done[i] || !pmu_step(vcpus[i], &stage))
+			continue;
+		TEST_ASSERT(stage == -1ull, "Unexpected GUEST_SYNC(%lu)", stage);
+		done[i] = true;
+	}
+}
+
+/* The event filter: @event, if not 0, and the fixed counters of @fixed_bitmap. */
+static inline void pmu_set_filter(struct kvm_vm *vm, uint32_t action,
+				  uint64_t event, uint32_t fixed_bitmap)
+{
+	struct {
+		struct kvm_pmu_event_filter f;
+		uint64_t event;
+	} filter = {
+		.f.action = action,
+		.f.nevents = event ? 1 : 0,
+		.f.fixed_counter_bitmap = fixed_bitmap,
+		.event = event,
+	};
+
+	vm_ioctl(vm, KVM_SET_PMU_EVENT_FILTER, &filter.f);
 }
 
 #define EVENT_EXCLUDE_GUEST	BIT_ULL(0)

@@ -5,7 +5,16 @@
  *
  * A PMU emulated with perf events is slower and less exact; what can be expected
  * of it nevertheless is tested with enable_mediated_pmu=0 too.
+ *
+ * The tests with two vCPUs on one CPU take 2000 overflows.  For more of them:
+ *	mediated_pmu_pmi_test -n 100000 -r two_vcpus.by_turns
+ * -n and its number come first, what follows is the harness's.
  */
+#include <pthread.h>
+#include <sched.h>
+#include <sys/klog.h>
+#include <sys/mman.h>
+
 #include "kselftest_harness.h"
 #include "mediated_pmu.h"
 
@@ -13,6 +22,9 @@
 #define LOOPS		20
 #define NOT_EXACT	"the PMIs of an emulated PMU are not exact"
 #define OVERFLOWS	1000
+
+/* Overflows of two vCPUs together, see -n. */
+static uint64_t nr_overflows = 2000;
 
 enum delivery { VECTOR, NMI };
 
@@ -258,16 +270,22 @@ static void guest_no_pmi_without_enable(void)
 	GUEST_DONE();
 }
 
+/* One of many: each instruction overflows in turn. */
+static void guest_overflow_nr(uint64_t i)
+{
+	uint64_t nth = 1 + i % PLAIN_INSNS;
+
+	guest_overflow(0, nth, true, i & 1);
+	guest_check_one_pmi(0, nth);
+}
+
 static void guest_none_lost(void)
 {
-	uint64_t i, nth;
+	uint64_t i;
 
 	guest_setup();
-	for (i = 0; i < OVERFLOWS; i++) {
-		nth = 1 + i % PLAIN_INSNS;
-		guest_overflow(0, nth, true, i & 1);
-		guest_check_one_pmi(0, nth);
-	}
+	for (i = 0; i < OVERFLOWS; i++)
+		guest_overflow_nr(i);
 	GUEST_DONE();
 }
 
@@ -607,8 +625,292 @@ TEST(migrates_while_overflowing_nmi)
 	run_migrating(guest_migrates_overflowing, NMI);
 }
 
+/*
+ * Two vCPUs on one CPU.  Each has PMIs of its own, counters of both overflow in
+ * the same register, and the other one runs at any time, also between an overflow
+ * and its PMI.  Each round is one overflow: it must raise one PMI, with the right
+ * status bit, in its own guest, and the counter must have counted what is known.
+ */
+#define TURN_LOOPS	3
+#define TURN_INSNS	MEASURED_INSNS(BLOCK_IO_INSNS, TURN_LOOPS)
+
+static uint64_t guest_turn(int c, uint64_t nth)
+{
+	uint64_t before = pmi.count;
+	int i;
+
+	pmi.status = 0;
+	wrmsr(pmc_msr(c), -nth & COUNTER_MASK);
+	GUEST_MEASURE(pmu_global_ctrl_msr(), pmc_global_bit(c), TURN_LOOPS, BLOCK_IO);
+
+	/* It is there as a rule, else it may be late, but not that late. */
+	for (i = 0; READ_ONCE(pmi.count) == before && i < 5; i++)
+		guest_wait_for_pmi();
+
+	return rdmsr(pmc_msr(c));
+}
+
+/* Every @step-th instruction in turn; also a counter that the other one has not. */
+static void guest_take_turns(uint64_t nr, uint64_t step, uint64_t own)
+{
+	const int counters[2] = { 0, own };
+	uint64_t handler = 0, extra, nth, i;
+	int c;
+
+	guest_setup();
+	wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS_PMI);
+	wrmsr(pmc_selector_msr(own), pmu_instructions() | SELECT_OS_PMI);
+
+	for (i = 0; i < nr; i++) {
+		c = counters[i & 1];
+		/* Not with the last two: the PMI may come when all is over. */
+		nth = 1 + i * step % (TURN_INSNS - 2);
+		extra = guest_turn(c, nth) - (TURN_INSNS - nth);
+
+		/* All PMIs there ever were, so that none comes unnoticed. */
+		__GUEST_ASSERT(pmi.count == i + 1, "after %lu overflows there were %lu PMIs",
+			       i + 1, pmi.count);
+		GUEST_ASSERT_EQ(pmi.status, pmc_global_bit(c));
+		GUEST_ASSERT_EQ(rdmsr(pmu_global_status_msr()), 0);
+
+		/*
+		 * The handler is always the same and counted as a whole, or not
+		 * at all if the PMI was so late that the counter was disabled.
+		 */
+		if (extra && !handler)
+			handler = extra;
+		__GUEST_ASSERT(!extra || (extra == handler && extra > 30 && extra < 1000),
+			       "overflow %lu, counter %u, instruction %lu: %ld counted by the handler, %lu before",
+			       i, c, nth, extra, handler);
+	}
+
+	/* None is left over. */
+	guest_wait_for_pmi();
+	GUEST_ASSERT_EQ(pmi.count, nr);
+	GUEST_DONE();
+}
+
+FIXTURE(two_vcpus)
+{
+	struct kvm_vm *vm[2];
+	struct kvm_vcpu *vcpu[2];
+};
+
+/* They share nothing, not even the way their PMIs come. */
+FIXTURE_SETUP(two_vcpus)
+{
+	const uint64_t step[2] = { 1, 5 };
+	int i;
+
+	if (!pmu.mediated)
+		return;
+
+	kvm_pin_this_task_to_pcpu(0);
+	for (i = 0; i < 2; i++) {
+		delivery = i ? NMI : VECTOR;
+		self->vm[i] = pmi_vm_create(&self->vcpu[i], guest_take_turns);
+		vcpu_args_set(self->vcpu[i], 3, nr_overflows / 2, step[i], 1ull + i);
+	}
+}
+
+FIXTURE_TEARDOWN(two_vcpus)
+{
+	int i;
+
+	for (i = 0; pmu.mediated && i < 2; i++)
+		kvm_vm_free(self->vm[i]);
+}
+
+TEST_F_TIMEOUT(two_vcpus, by_turns, 3600)
+{
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	pmu_run_by_turns(self->vcpu);
+}
+
+static void *run_thread(void *vcpu)
+{
+	kvm_pin_this_task_to_pcpu(0);
+	pmu_run_to_done(vcpu);
+	return NULL;
+}
+
+/* The host's scheduler has them change anywhere. */
+TEST_F_TIMEOUT(two_vcpus, as_threads, 3600)
+{
+	pthread_t threads[2];
+	int i;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	for (i = 0; i < 2; i++)
+		TEST_ASSERT(!pthread_create(&threads[i], NULL, run_thread, self->vcpu[i]),
+			    "No thread");
+	for (i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/*
+ * The host's overflows are NMIs, the guest's are interrupts of their own, and the
+ * local APIC's one entry for both changes hands.  Neither may be taken for the
+ * other: the guest sees its own and no more, the host samples no guest, and no
+ * NMI comes that nobody knows.
+ */
+#define HOST_PERIOD	3001
+#define SAMPLE_PAGES	64
+
+struct sampler {
+	int fd;
+	struct perf_event_mmap_page *page;
+	uint64_t nr, nr_throttled;
+};
+
+static void sampler_open(struct sampler *sampler)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.type = PERF_TYPE_HARDWARE,
+		.config = PERF_COUNT_HW_INSTRUCTIONS,
+		.sample_period = HOST_PERIOD,
+		.sample_type = PERF_SAMPLE_IP,
+		.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED |
+			       PERF_FORMAT_TOTAL_TIME_RUNNING,
+		.exclude_guest = true,
+		.pinned = true,
+		.disabled = true,
+	};
+
+	memset(sampler, 0, sizeof(*sampler));
+	sampler->fd = syscall(__NR_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	TEST_ASSERT(sampler->fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", sampler->fd));
+	sampler->page = mmap(NULL, (SAMPLE_PAGES + 1) * getpagesize(), PROT_READ | PROT_WRITE,
+			     MAP_SHARED, sampler->fd, 0);
+	TEST_ASSERT(sampler->page != MAP_FAILED, "mmap: %s", strerror(errno));
+	/* Samples have no place to go before. */
+	ioctl(sampler->fd, PERF_EVENT_IOC_ENABLE, 0);
+}
+
+/* Guests run in ring 0, at addresses of this program. */
+static void check_sample(struct perf_event_header *header, uint64_t ip)
+{
+	unsigned int mode = header->misc & PERF_RECORD_MISC_CPUMODE_MASK;
+
+	TEST_ASSERT(mode == PERF_RECORD_MISC_USER || mode == PERF_RECORD_MISC_KERNEL,
+		    "A sample at %#lx of mode %u", ip, mode);
+	TEST_ASSERT((mode == PERF_RECORD_MISC_KERNEL) == (ip >> 63),
+		    "A sample at %#lx, mode %u, is a guest's", ip, mode);
+}
+
+static void sampler_check(struct sampler *sampler)
+{
+	const uint64_t size = SAMPLE_PAGES * getpagesize();
+	char *data = (char *)sampler->page + getpagesize();
+	struct perf_event_header header;
+	uint64_t head, ip;
+
+	head = __atomic_load_n(&sampler->page->data_head, __ATOMIC_ACQUIRE);
+	while (sampler->page->data_tail < head) {
+		uint64_t at = sampler->page->data_tail;
+
+		/* Records are multiples of 8 bytes, so that neither is split. */
+		memcpy(&header, data + at % size, sizeof(header));
+		if (header.type == PERF_RECORD_SAMPLE) {
+			memcpy(&ip, data + (at + sizeof(header)) % size, sizeof(ip));
+			check_sample(&header, ip);
+			sampler->nr++;
+		}
+		if (header.type == PERF_RECORD_THROTTLE)
+			sampler->nr_throttled++;
+		TEST_ASSERT(header.type != PERF_RECORD_LOST, "Samples are lost");
+		__atomic_store_n(&sampler->page->data_tail, at + header.size,
+				 __ATOMIC_RELEASE);
+	}
+}
+
+static int nr_unknown_nmis(void)
+{
+	const int size = 1 << 20;
+	char *log = malloc(size), *s = log;
+	int len, nr = 0;
+
+	/* On the heap, as guests get a copy of all static data. */
+	TEST_ASSERT(log, "No memory");
+	len = klogctl(3 /* SYSLOG_ACTION_READ_ALL */, log, size - 1);
+	TEST_ASSERT(len >= 0, "syslog: %s", strerror(errno));
+	log[len] = 0;
+	while ((s = strstr(s, "NMI received for unknown reason"))) {
+		nr++;
+		s++;
+	}
+	free(log);
+	return nr;
+}
+
+static void guest_pmis_beside_samples(void)
+{
+	uint64_t i;
+
+	guest_setup();
+	for (i = 0; i < OVERFLOWS; i++) {
+		guest_overflow_nr(i);
+		/* Let the VMM look at its samples before there are too many. */
+		if (i % 10 == 9)
+			GUEST_SYNC(i);
+	}
+	GUEST_DONE();
+}
+
+TEST(guest_pmis_and_host_samples_do_not_mix)
+{
+	int unknown = nr_unknown_nmis();
+	struct sampler sampler;
+	struct kvm_vcpu *vcpu;
+	uint64_t count;
+	struct kvm_vm *vm;
+	int i;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	for (i = 0; i < 2; i++) {
+		delivery = i ? NMI : VECTOR;
+		vm = pmi_vm_create(&vcpu, guest_pmis_beside_samples);
+		sampler_open(&sampler);
+		while (pmu_run(vcpu) != -1ull)
+			sampler_check(&sampler);
+		ioctl(sampler.fd, PERF_EVENT_IOC_DISABLE, 0);
+		count = perf_read(sampler.fd).count;
+		sampler_check(&sampler);
+		TEST_ASSERT(sampler.nr > OVERFLOWS, "Only %lu samples of the host", sampler.nr);
+		/*
+		 * They have not gone to the guest instead, not even where it has
+		 * NMIs as well.  Some may be missing: perf has no sample of an
+		 * overflow the NMI of which has not come when the event is
+		 * stopped.  NMIs may be late and, as there are no virtual ones,
+		 * SVM may keep them from the host in the guest's NMI handler.
+		 */
+		if (!sampler.nr_throttled && (pmu.intel || delivery == VECTOR))
+			TEST_ASSERT(sampler.nr > count / HOST_PERIOD / 100 * 99 &&
+				    sampler.nr <= count / HOST_PERIOD + 1,
+				    "%lu samples of %lu instructions, one is to be every %u",
+				    sampler.nr, count, HOST_PERIOD);
+		close(sampler.fd);
+		kvm_vm_free(vm);
+	}
+	TEST_ASSERT_EQ(nr_unknown_nmis(), unknown);
+}
+
 int main(int argc, char *argv[])
 {
+	if (argc > 2 && !strcmp(argv[1], "-n")) {
+		nr_overflows = atoi_positive("Number of overflows", argv[2]);
+		argv[2] = argv[0];
+		argc -= 2;
+		argv += 2;
+	}
+
 	pmu_detect();
 
 	return test_harness_run(argc, argv);

@@ -489,10 +489,7 @@ static void guest_count_on(uint64_t loops)
 TEST(counts_of_vcpus_do_not_mix)
 {
 	struct kvm_vcpu *vcpus[2];
-	bool done[2] = { };
-	struct ucall uc;
 	struct kvm_vm *vm;
-	int i;
 
 	if (!pmu.mediated)
 		SKIP(return, "perf events count all vCPUs that their task runs");
@@ -503,25 +500,7 @@ TEST(counts_of_vcpus_do_not_mix)
 	vcpu_args_set(vcpus[0], 1, 3);
 	vcpu_args_set(vcpus[1], 1, 17);
 
-	/* Change at each exit, i.e. while the counters are enabled. */
-	for (i = 0; !done[0] || !done[1]; i ^= 1) {
-		if (done[i])
-			continue;
-		vcpu_run(vcpus[i]);
-		if (vcpus[i]->run->exit_reason == KVM_EXIT_IO &&
-		    vcpus[i]->run->io.port == IO_PORT)
-			continue;
-		switch (get_ucall(vcpus[i], &uc)) {
-		case UCALL_DONE:
-			done[i] = true;
-			break;
-		case UCALL_ABORT:
-			REPORT_GUEST_ASSERT(uc);
-			break;
-		default:
-			TEST_FAIL("Unexpected exit %u", vcpus[i]->run->exit_reason);
-		}
-	}
+	pmu_run_by_turns(vcpus);
 	kvm_vm_free(vm);
 }
 
@@ -652,33 +631,18 @@ static void guest_absent(void)
 
 static void run_absent(uint8_t nr_gp, uint8_t nr_fixed, bool core, bool global)
 {
-	struct pmu all = pmu;
+	struct pmu shape = pmu;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	pmu.nr_gp = nr_gp;
-	pmu.nr_fixed = nr_fixed;
-	pmu.core = core;
-	pmu.global = global;
+	shape.nr_gp = nr_gp;
+	shape.nr_fixed = nr_fixed;
+	shape.core = core;
+	shape.global = global;
 
-	vm = pmu_vm_create(&vcpu, guest_absent);
-	if (pmu.intel) {
-		vcpu_set_cpuid_property(vcpu, X86_PROPERTY_PMU_NR_GP_COUNTERS, nr_gp);
-		vcpu_set_cpuid_property(vcpu, X86_PROPERTY_PMU_NR_FIXED_COUNTERS, nr_fixed);
-		if (!global)
-			vcpu_set_cpuid_property(vcpu, X86_PROPERTY_PMU_VERSION, 1);
-	} else {
-		if (!core)
-			vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_PERFCTR_CORE);
-		if (!global && all.global)
-			vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_AMD_PERFMON_V2);
-		if (global)
-			vcpu_set_cpuid_property(vcpu, X86_PROPERTY_AMD_NR_COUNTERS, nr_gp);
-	}
+	vm = pmu_vm_create_shaped(&vcpu, guest_absent, &shape);
 	pmu_run_to_done(vcpu);
 	kvm_vm_free(vm);
-
-	pmu = all;
 }
 
 static void run_absent_all(void)
@@ -751,50 +715,6 @@ TEST(no_pmu_after_cap_disable)
 
 /* The event filter */
 
-static void set_filter(struct kvm_vm *vm, uint32_t action, uint64_t event,
-		       uint32_t fixed_bitmap)
-{
-	struct {
-		struct kvm_pmu_event_filter f;
-		uint64_t event;
-	} filter = {
-		.f.action = action,
-		.f.nevents = event ? 1 : 0,
-		.f.fixed_counter_bitmap = fixed_bitmap,
-		.event = event,
-	};
-
-	vm_ioctl(vm, KVM_SET_PMU_EVENT_FILTER, &filter.f);
-}
-
-/*
- * What counter @index counts, while it goes on, between two RDPMCs: the first
- * RDPMC itself, four MOVs and the loop.
- */
-#define RUNNING_INSNS(_loops)		(5 + (_loops) * (BLOCK_RDMSR_INSNS + 2))
-#define RUNNING_BRANCHES(_loops)	(_loops)
-
-static uint64_t guest_running_delta(uint32_t index, uint32_t loops)
-{
-	uint64_t lo1, hi1, lo2, hi2, c = index;
-
-	asm volatile("rdpmc\n\t"
-		     "mov %%eax, %%esi\n\t"
-		     "mov %%edx, %%edi\n\t"
-		     "mov %[loops], %%r8d\n\t"
-		     "1:\n\t"
-		     BLOCK_RDMSR
-		     "dec %%r8d\n\t"
-		     "jnz 1b\n\t"
-		     "mov %[index], %%ecx\n\t"
-		     "rdpmc\n\t"
-		     : "=&a"(lo2), "=&d"(hi2), "=&S"(lo1), "=&D"(hi1), "+c"(c)
-		     : [loops]"r"(loops), [index]"r"(index)
-		     : "r8", "cc", "memory");
-
-	return (hi2 << 32 | lo2) - (hi1 << 32 | lo1);
-}
-
 /* Counters: instructions, branches and, if there is one, fixed 0. */
 #define NR_FILTERED	3
 
@@ -805,13 +725,7 @@ static void guest_filtered(void)
 	uint64_t delta[NR_FILTERED] = { };
 	int i;
 
-	guest_pmu_reset();
-	wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS);
-	wrmsr(pmc_selector_msr(1), pmu_branches() | SELECT_OS);
-	if (pmu.nr_fixed)
-		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(0, FIXED_PMC_KERNEL));
-	if (pmu.global)
-		wrmsr(pmu_global_ctrl_msr(), pmu_global_mask());
+	guest_start_filtered();
 
 	for (;;) {
 		for (i = 0; i < nr; i++)
@@ -878,23 +792,23 @@ TEST(filter_of_running_counters)
 	check_filtered(vcpu, true, true, true);
 
 	for (i = 0; i < 3; i++) {
-		set_filter(vm, KVM_PMU_EVENT_DENY, pmu_instructions(), 0);
+		pmu_set_filter(vm, KVM_PMU_EVENT_DENY, pmu_instructions(), 0);
 		check_filtered(vcpu, false, true, true);
 		check_filtered(vcpu, false, true, true);
 
-		set_filter(vm, KVM_PMU_EVENT_DENY, pmu_branches(), BIT(0));
+		pmu_set_filter(vm, KVM_PMU_EVENT_DENY, pmu_branches(), BIT(0));
 		check_filtered(vcpu, true, false, false);
 
-		set_filter(vm, KVM_PMU_EVENT_ALLOW, pmu_instructions(), 0);
+		pmu_set_filter(vm, KVM_PMU_EVENT_ALLOW, pmu_instructions(), 0);
 		check_filtered(vcpu, true, false, false);
 
-		set_filter(vm, KVM_PMU_EVENT_ALLOW, pmu_branches(), BIT(0));
+		pmu_set_filter(vm, KVM_PMU_EVENT_ALLOW, pmu_branches(), BIT(0));
 		check_filtered(vcpu, false, true, true);
 
-		set_filter(vm, KVM_PMU_EVENT_ALLOW, 0, 0);
+		pmu_set_filter(vm, KVM_PMU_EVENT_ALLOW, 0, 0);
 		check_filtered(vcpu, false, false, false);
 
-		set_filter(vm, KVM_PMU_EVENT_DENY, 0, 0);
+		pmu_set_filter(vm, KVM_PMU_EVENT_DENY, 0, 0);
 		check_filtered(vcpu, true, true, true);
 	}
 	kvm_vm_free(vm);
@@ -940,8 +854,8 @@ TEST(filter_before_counters)
 
 	for (denied = 0; denied < 2; denied++) {
 		vm = pmu_vm_create(&vcpu, guest_denied);
-		set_filter(vm, KVM_PMU_EVENT_DENY, denied ? pmu_instructions() : 0,
-			   denied ? BIT(0) : 0);
+		pmu_set_filter(vm, KVM_PMU_EVENT_DENY, denied ? pmu_instructions() : 0,
+			       denied ? BIT(0) : 0);
 		vcpu_args_set(vcpu, 1, denied);
 		pmu_run_to_done(vcpu);
 		kvm_vm_free(vm);

@@ -1,0 +1,1167 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Test that nothing leaks between host and guests by way of the PMU: each of them
+ * has canaries in its registers, and nobody else may ever see one, or have his
+ * own counts changed.
+ *
+ * What must not leak, and where that is tested; without a file's name, it is
+ * in this one.
+ *
+ *  - The host's GLOBAL_CTRL must not enable counters of a guest:
+ *	global_ctrl_of_the_host_enables_nothing
+ *  - A guest's counters, selectors and status must not stay in hardware:
+ *	nothing_of_a_guest_stays_in_hardware
+ *  - Counters that a guest was not given, but that hold values of the host, must
+ *    not be readable by any name or index:
+ *	host_values_in_counters_the_guest_lacks; and, for writes, for the bits of
+ *	GLOBAL_CTRL and for what is left to work,
+ *	mediated_pmu_test: absent_counters_fault_beside_host_events
+ *  - What the host does between two entries must not be counted for the guest,
+ *    even where hardware does not switch all counters at once:
+ *	host_mode_is_not_counted_for_the_guest
+ *  - What the event filter denies must not be counted by way of another counter
+ *    or of AnyThread:
+ *	denied_events_do_not_count_with_anythread; and
+ *	mediated_pmu_test: filter_of_running_counters, filter_before_counters
+ *  - A PMI of the guest must not become an NMI of the host, nor the other way
+ *    around:
+ *	mediated_pmu_pmi_test: guest_pmis_and_host_samples_do_not_mix
+ *  - An emulated instruction must be counted once, and only in the ring that it
+ *    was executed in:
+ *	emulated_in_ring_3_counts_once_and_only_there; for ring 0
+ *	mediated_pmu_test: counts_emulated_cpuid_once and the like
+ *  - The host's LBR, PEBS, DEBUGCTL and PERF_METRICS must not be readable:
+ *	other_msrs_of_the_host_are_hidden
+ *  - Values of one guest must not be readable by the next one:
+ *	guest_sees_nothing_of_the_guest_before;
+ *	for values that both write, mediated_pmu_test: values_of_vcpus_do_not_mix
+ *  - Nothing of a guest, neither counts nor time, must be in events of the host:
+ *	guest_values_do_not_get_into_host_events; and
+ *	mediated_pmu_reserve_test: host_events_count_no_guest_instructions,
+ *	host_events_times_leave_guest_time_out, host_events_scale_right
+ *
+ * Two threads of a core are not tested.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "kselftest_harness.h"
+#include "mediated_pmu.h"
+
+#define NOT_MEDIATED	"PMUs are not mediated"
+#define LOOPS		20
+#define PMI_VECTOR	0x41
+
+#ifndef MSR_CORE_PERF_GLOBAL_INUSE
+#define MSR_CORE_PERF_GLOBAL_INUSE	0x392
+#endif
+
+/* The upper half of what the host has in counters, and of what guests have. */
+#define HOST_CANARY	0xc0de
+#define GUEST_CANARY	0x5eed
+
+static uint64_t host_canary(void)
+{
+	return (uint64_t)HOST_CANARY << 32;
+}
+
+static uint64_t guest_canary(int c)
+{
+	return (uint64_t)GUEST_CANARY << 32 | c << 24;
+}
+
+/* Hardware, as the host finds it. */
+
+static int host_msr_fd(void)
+{
+	static int fd = -1;
+	char path[] = "/tmp/mediated_pmu_msr_XXXXXX";
+
+	if (fd >= 0)
+		return fd;
+
+	fd = open("/dev/cpu/0/msr", O_RDONLY);
+	if (fd < 0 && mkdtemp(path)) {
+		char node[64];
+
+		snprintf(node, sizeof(node), "%s/msr", path);
+		if (!mknod(node, S_IFCHR | 0600, makedev(202, 0)))
+			fd = open(node, O_RDONLY);
+		unlink(node);
+		rmdir(path);
+	}
+	return fd;
+}
+
+/* Is there such an MSR, and something in it? */
+static bool host_has(uint32_t msr)
+{
+	uint64_t value;
+
+	return pread(host_msr_fd(), &value, sizeof(value), msr) == sizeof(value) && value;
+}
+
+static uint64_t host_rdmsr(uint32_t msr)
+{
+	uint64_t value = -1;
+
+	TEST_ASSERT(pread(host_msr_fd(), &value, sizeof(value), msr) == sizeof(value),
+		    "RDMSR %#x: %s", msr, strerror(errno));
+	return value;
+}
+
+static bool require_mediated_and_msrs(void)
+{
+	kvm_pin_this_task_to_pcpu(0);
+	TEST_REQUIRE(host_msr_fd() >= 0);
+	return pmu.mediated;
+}
+
+/*
+ * Events of the host in all counters that are free.  The period makes counters
+ * start, and start again after each VM-exit, at a value that is easy to tell.
+ */
+struct host_events {
+	int fd[2 * MAX_COUNTERS];
+	int nr;
+};
+
+static void host_events_open(struct host_events *events, uint64_t period, uint64_t flags)
+{
+	static const uint64_t config[] = {
+		PERF_COUNT_HW_INSTRUCTIONS, PERF_COUNT_HW_CPU_CYCLES,
+		PERF_COUNT_HW_REF_CPU_CYCLES, PERF_COUNT_HW_BRANCH_INSTRUCTIONS,
+	};
+	struct perf_value v;
+	int i, fd;
+
+	events->nr = 0;
+	for (i = 0; i < 2 * MAX_COUNTERS; i++) {
+		fd = __perf_open(config[i % ARRAY_SIZE(config)],
+				 EVENT_EXCLUDE_GUEST | EVENT_PINNED | flags, period, 0, -1);
+		if (fd < 0)
+			continue;
+		/* An event that finds no counter is in an error state. */
+		if (read(fd, &v, sizeof(v)) == sizeof(v))
+			events->fd[events->nr++] = fd;
+		else
+			close(fd);
+	}
+	TEST_ASSERT(events->nr >= 3, "Only %d host events have a counter", events->nr);
+}
+
+static void host_events_close(struct host_events *events)
+{
+	struct perf_value v;
+	int i;
+
+	for (i = 0; i < events->nr; i++) {
+		v = perf_read(events->fd[i]);
+		TEST_ASSERT(v.count && v.running == v.enabled,
+			    "Host event %d: count %lu, enabled %lu, running %lu",
+			    i, v.count, v.enabled, v.running);
+		close(events->fd[i]);
+	}
+}
+
+static int nr_host_canaries(void)
+{
+	int c, nr = 0;
+
+	for (c = 0; c < pmu_nr_counters(); c++)
+		nr += host_rdmsr(pmc_msr(c)) >> 32 == HOST_CANARY;
+	return nr;
+}
+
+/* There may be an event of others, e.g. the NMI watchdog's. */
+static void check_host_canaries(struct host_events *events)
+{
+	int nr = nr_host_canaries();
+
+	TEST_ASSERT(nr >= pmu_nr_counters() - 1 && nr >= events->nr,
+		    "%d canaries in %u counters, %d events", nr, pmu_nr_counters(), events->nr);
+}
+
+static void host_burn(uint64_t loops)
+{
+	asm volatile("1: dec %0\n\t jnz 1b" : "+r"(loops) : : "cc");
+}
+
+/* Run until the next GUEST_SYNC(); false if it was GUEST_DONE(). */
+static bool run(struct kvm_vcpu *vcpu)
+{
+	return pmu_run(vcpu) != -1ull;
+}
+
+/* Guest: nothing but zeros */
+
+static void guest_rdpmc_is_zero(uint32_t index, bool mine)
+{
+	uint64_t value = 0;
+	uint8_t vector;
+
+	vector = rdpmc_safe(index, &value);
+	__GUEST_ASSERT(mine ? !vector && !value : vector == GP_VECTOR,
+		       "RDPMC %#x of %s counter: vector %u, value %#lx", index,
+		       mine ? "own" : "no", vector, value);
+}
+
+static void guest_rdmsr_is(uint32_t msr, bool mine, uint64_t want)
+{
+	uint64_t value = 0;
+	uint8_t vector;
+
+	vector = rdmsr_safe(msr, &value);
+	/* Some MSRs of old can be read as 0 even where there is no counter. */
+	__GUEST_ASSERT(mine ? !vector && value == want : vector == GP_VECTOR || !value,
+		       "RDMSR %#x of %s counter: vector %u, value %#lx, wanted %#lx", msr,
+		       mine ? "own" : "no", vector, value, want);
+}
+
+/* All that a guest can name, in a PMU that it has not touched; nothing is written. */
+static void guest_all_is_zero(void)
+{
+	/* What KVM gives to a guest at reset. */
+	uint64_t global_ctrl = BIT_ULL(pmu.nr_gp) - 1;
+	uint32_t i;
+
+	for (i = 0; i < 64; i++)
+		guest_rdpmc_is_zero(i, i < pmu.nr_gp);
+	for (i = 0; i < 64; i++) {
+		guest_rdpmc_is_zero(BIT(30) | i, i < pmu.nr_fixed);
+		guest_rdpmc_is_zero(BIT(29) | i, false);
+		guest_rdpmc_is_zero(BIT(31) | i, false);
+		guest_rdpmc_is_zero(BIT(31) | BIT(30) | i, false);
+		/* The first three give clocks of the host: VMware's backdoor. */
+		if (i > 2)
+			guest_rdpmc_is_zero(BIT(16) | i, false);
+	}
+	guest_rdpmc_is_zero(-1u, false);
+
+	if (pmu.intel) {
+		for (i = 0; i < 8; i++) {
+			guest_rdmsr_is(MSR_IA32_PERFCTR0 + i, i < pmu.nr_gp, 0);
+			guest_rdmsr_is(MSR_IA32_PMC0 + i, i < pmu.nr_gp, 0);
+			guest_rdmsr_is(MSR_CORE_PERF_FIXED_CTR0 + i, i < pmu.nr_fixed, 0);
+			guest_rdmsr_is(MSR_P6_EVNTSEL0 + i, i < pmu.nr_gp, 0);
+		}
+		guest_rdmsr_is(MSR_PERF_METRICS, false, 0);
+		guest_rdmsr_is(MSR_CORE_PERF_FIXED_CTR_CTRL, pmu.global, 0);
+		guest_rdmsr_is(MSR_CORE_PERF_GLOBAL_CTRL, pmu.global, global_ctrl);
+		guest_rdmsr_is(MSR_CORE_PERF_GLOBAL_STATUS, pmu.global, 0);
+		guest_rdmsr_is(MSR_CORE_PERF_GLOBAL_OVF_CTRL, pmu.global, 0);
+		guest_rdmsr_is(MSR_INTEL_GLOBAL_STATUS_SET, false, 0);
+		guest_rdmsr_is(MSR_CORE_PERF_GLOBAL_INUSE, false, 0);
+		return;
+	}
+
+	for (i = 0; i < 4; i++) {
+		guest_rdmsr_is(MSR_K7_PERFCTR0 + i, i < pmu.nr_gp, 0);
+		guest_rdmsr_is(MSR_K7_EVNTSEL0 + i, i < pmu.nr_gp, 0);
+	}
+	for (i = 0; i < 16; i++) {
+		guest_rdmsr_is(MSR_F15H_PERF_CTR + 2 * i, pmu.core && i < pmu.nr_gp, 0);
+		guest_rdmsr_is(MSR_F15H_PERF_CTL + 2 * i, pmu.core && i < pmu.nr_gp, 0);
+	}
+	guest_rdmsr_is(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, pmu.global, global_ctrl);
+	guest_rdmsr_is(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, pmu.global, 0);
+}
+
+static uint64_t nr_pmis;
+
+static void guest_pmi_handler(struct ex_regs *regs)
+{
+	nr_pmis++;
+	x2apic_write_reg(APIC_LVTPC, PMI_VECTOR);
+	x2apic_write_reg(APIC_EOI, 0);
+}
+
+static void guest_watch(void)
+{
+	uint32_t eax, ebx, ecx, edx;
+	int i;
+
+	x2apic_enable();
+	x2apic_write_reg(APIC_LVTPC, PMI_VECTOR);
+	asm volatile("sti");
+	for (;;) {
+		guest_all_is_zero();
+		/* Again, when the PMU has changed hands without a way out to the VMM. */
+		cpuid(0, &eax, &ebx, &ecx, &edx);
+		guest_all_is_zero();
+		for (i = 0; i < 1000; i++)
+			asm volatile("pause" ::: "memory");
+		GUEST_ASSERT_EQ(READ_ONCE(nr_pmis), 0);
+		GUEST_SYNC(0);
+	}
+}
+
+/* The PMUs that guests may be given. */
+static int shapes(struct pmu *shape)
+{
+	const struct pmu intel[] = {
+		{ .nr_gp = pmu.nr_gp, .nr_fixed = pmu.nr_fixed, .global = true },
+		{ .nr_gp = pmu.nr_gp, .nr_fixed = 2, .global = true },
+		{ .nr_gp = 2, .nr_fixed = pmu.nr_fixed, .global = true },
+		{ .nr_gp = 1, .nr_fixed = 0, .global = true },
+		/* Version 1 has neither GLOBAL_CTRL nor fixed counters. */
+		{ .nr_gp = 3 },
+	};
+	const struct pmu amd[] = {
+		{ .nr_gp = pmu.nr_gp, .core = pmu.core, .global = pmu.global },
+		{ .nr_gp = 4 },
+		{ .nr_gp = 6, .core = true },
+		{ .nr_gp = 4, .core = true, .global = true },
+		{ .nr_gp = 1, .core = true, .global = true },
+	};
+	const int nr = pmu.intel ? ARRAY_SIZE(intel) : pmu.global ? ARRAY_SIZE(amd) : 2;
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		shape[i] = pmu.intel ? intel[i] : amd[i];
+		shape[i].intel = pmu.intel;
+		shape[i].mediated = pmu.mediated;
+	}
+	return nr;
+}
+
+#define MAX_SHAPES	5
+
+static struct kvm_vm *watcher_create(struct kvm_vcpu **vcpu, struct pmu *shape)
+{
+	struct kvm_vm *vm = pmu_vm_create_shaped(vcpu, guest_watch, shape);
+
+	vm_install_exception_handler(vm, PMI_VECTOR, guest_pmi_handler);
+	return vm;
+}
+
+static struct kvm_vm *watcher_create_without_pmu(struct kvm_vcpu **vcpu)
+{
+	const struct pmu all = pmu, none = { .intel = pmu.intel };
+	struct kvm_vm *vm = vm_create(1);
+
+	vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
+	*vcpu = vm_vcpu_add(vm, 0, guest_watch);
+	pmu = none;
+	sync_global_to_guest(vm, pmu);
+	pmu = all;
+	vm_install_exception_handler(vm, PMI_VECTOR, guest_pmi_handler);
+	return vm;
+}
+
+/* Guest: canaries in every register */
+
+#define FILL_SELECT	(SELECT_OS_PMI | ARCH_PERFMON_EVENTSEL_USR)
+
+/* All counters count, and those that count instructions overflow at once. */
+static void guest_fill(void)
+{
+	int c;
+
+	if (pmu.global)
+		wrmsr(pmu_global_ctrl_msr(), 0);
+	for (c = 0; c < pmu_nr_counters(); c++) {
+		wrmsr(pmc_msr(c), guest_canary(c));
+		if (!pmc_is_fixed(c))
+			wrmsr(pmc_selector_msr(c), pmu_branches() | FILL_SELECT);
+	}
+	if (pmu.nr_fixed)
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL,
+		      FIXED_PMC_CTRL(0, FIXED_PMC_KERNEL | FIXED_PMC_ENABLE_PMI) |
+		      (pmu.nr_fixed > 1 ? FIXED_PMC_CTRL(1, FIXED_PMC_KERNEL) : 0));
+	wrmsr(pmc_selector_msr(0), pmu_instructions() | FILL_SELECT);
+	wrmsr(pmc_msr(0), COUNTER_MASK);
+	if (pmu.global)
+		wrmsr(pmu_global_ctrl_msr(), pmu_global_mask());
+	asm volatile("nop; nop; nop; nop");
+}
+
+/* What a guest finds when it comes back must be its own. */
+static void guest_check_filled(void)
+{
+	uint64_t value;
+	int c;
+
+	for (c = 0; c < pmu_nr_counters(); c++) {
+		value = rdmsr(pmc_msr(c));
+		__GUEST_ASSERT(value >> 32 == (c ? GUEST_CANARY : 0),
+			       "counter %u: %#lx", c, value);
+		if (!pmc_is_fixed(c))
+			GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(c)),
+					(c ? pmu_branches() : pmu_instructions()) | FILL_SELECT);
+	}
+	if (pmu.global) {
+		GUEST_ASSERT_EQ(rdmsr(pmu_global_ctrl_msr()), pmu_global_mask());
+		GUEST_ASSERT(rdmsr(pmu_global_status_msr()) & BIT_ULL(0));
+		wrmsr(pmu_global_clear_msr(), pmu_global_mask());
+	}
+}
+
+/* The PMI of the overflow stays pending for ever, in this guest. */
+static void guest_fill_and_leave(void)
+{
+	x2apic_enable();
+	asm volatile("cli");
+	for (;;) {
+		x2apic_write_reg(APIC_LVTPC, PMI_VECTOR);
+		guest_fill();
+		GUEST_SYNC(0);
+		guest_check_filled();
+	}
+}
+
+/* One CPU, VM by VM */
+
+/*
+ * GLOBAL_CTRL of a host whose counters all run must not be what a guest starts
+ * with: it would enable counters that the guest has disabled there.
+ */
+static void guest_globally_disabled(void)
+{
+	const uint64_t ctrl = pmu_global_ctrl_msr();
+	int c;
+
+	guest_pmu_reset();
+	for (c = 0; c < pmu.nr_gp; c++)
+		wrmsr(pmc_selector_msr(c), pmu_instructions() | SELECT_OS);
+	if (pmu.nr_fixed)
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(0, FIXED_PMC_KERNEL));
+	for (;;) {
+		GUEST_MEASURE(ctrl, 0, LOOPS, BLOCK_PLAIN);
+		GUEST_MEASURE(ctrl, 0, LOOPS, BLOCK_CPUID);
+		GUEST_MEASURE(ctrl, 0, LOOPS, BLOCK_IO);
+		GUEST_ASSERT_EQ(rdmsr(ctrl), 0);
+		for (c = 0; c < pmu_nr_counters(); c++)
+			GUEST_ASSERT_EQ(rdmsr(pmc_msr(c)), 0);
+		GUEST_SYNC(0);
+	}
+}
+
+TEST(global_ctrl_of_the_host_enables_nothing)
+{
+	struct pmu shape[MAX_SHAPES];
+	struct host_events events;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int i, round, nr;
+
+	if (!require_mediated_and_msrs())
+		SKIP(return, NOT_MEDIATED);
+
+	host_events_open(&events, 0, 0);
+	nr = shapes(shape);
+	for (i = 0; i < nr; i++) {
+		if (!shape[i].global)
+			continue;
+		vm = pmu_vm_create_shaped(&vcpu, guest_globally_disabled, &shape[i]);
+		for (round = 0; round < 5; round++) {
+			TEST_ASSERT(host_rdmsr(pmu_global_ctrl_msr()), "The host counts nothing");
+			TEST_ASSERT(run(vcpu), "The guest is done");
+		}
+		kvm_vm_free(vm);
+	}
+	host_events_close(&events);
+}
+
+static bool set_nmi_watchdog(char value)
+{
+	int fd = open("/proc/sys/kernel/nmi_watchdog", O_RDWR);
+	char before = '0';
+
+	if (fd < 0)
+		return false;
+	if (pread(fd, &before, 1, 0) == 1 && before != value &&
+	    pwrite(fd, &value, 1, 0) != 1)
+		pr_info("Cannot set the NMI watchdog to %c\n", value);
+	close(fd);
+	return before == '1';
+}
+
+/* Every register of the core PMU; nobody but the guest uses it. */
+static void check_hardware_after(struct pmu *shape, uint64_t ctrl_before,
+				 uint64_t *value_before)
+{
+	uint64_t value, ctrl = host_rdmsr(pmu_global_ctrl_msr());
+	int c;
+
+	/* Either nothing or, if there was reason to enable the PMU, perf's own. */
+	TEST_ASSERT(!ctrl || ctrl == ctrl_before, "GLOBAL_CTRL is %#lx, was %#lx",
+		    ctrl, ctrl_before);
+	TEST_ASSERT_EQ(host_rdmsr(pmu_global_status_msr()), 0);
+	if (pmu.nr_fixed)
+		TEST_ASSERT_EQ(host_rdmsr(MSR_CORE_PERF_FIXED_CTR_CTRL), 0);
+
+	for (c = 0; c < pmu_nr_counters(); c++) {
+		bool theirs = pmc_is_fixed(c) ? c - pmu.nr_gp < shape->nr_fixed :
+						c < shape->nr_gp;
+
+		value = host_rdmsr(pmc_msr(c));
+		TEST_ASSERT(value == (theirs ? 0 : value_before[c]),
+			    "Counter %d%s is %#lx, was %#lx", c,
+			    theirs ? " of the guest" : "", value, value_before[c]);
+		if (pmc_is_fixed(c))
+			continue;
+		value = host_rdmsr(pmc_selector_msr(c));
+		TEST_ASSERT(theirs ? !value : !(value & ARCH_PERFMON_EVENTSEL_ENABLE),
+			    "Selector %d%s is %#lx", c, theirs ? " of the guest" : "", value);
+	}
+}
+
+/*
+ * The guest's counters run, some have overflowed, and then it leaves.  The host
+ * reads the registers themselves: nothing of the guest may be there, in particular
+ * nothing that is enabled.
+ */
+TEST(nothing_of_a_guest_stays_in_hardware)
+{
+	uint64_t value_before[MAX_COUNTERS], ctrl_before;
+	struct pmu shape[MAX_SHAPES];
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int i, c, round, nr;
+	bool watchdog;
+
+	if (!require_mediated_and_msrs())
+		SKIP(return, NOT_MEDIATED);
+
+	/* What is in hardware then is of nobody else. */
+	watchdog = set_nmi_watchdog('0');
+	ctrl_before = host_rdmsr(pmu_global_ctrl_msr());
+	nr = shapes(shape);
+	for (i = 0; i < nr; i++) {
+		for (c = 0; c < pmu_nr_counters(); c++)
+			value_before[c] = host_rdmsr(pmc_msr(c));
+		vm = pmu_vm_create_shaped(&vcpu, guest_fill_and_leave, &shape[i]);
+		for (round = 0; round < 5; round++) {
+			TEST_ASSERT(run(vcpu), "The guest is done");
+			check_hardware_after(&shape[i], ctrl_before, value_before);
+		}
+		kvm_vm_free(vm);
+		check_hardware_after(&shape[i], ctrl_before, value_before);
+	}
+	if (watchdog)
+		set_nmi_watchdog('1');
+}
+
+static void watch(struct kvm_vcpu *vcpu, struct host_events *events)
+{
+	int round;
+
+	for (round = 0; round < 3; round++) {
+		if (events)
+			check_host_canaries(events);
+		TEST_ASSERT(run(vcpu), "The guest is done");
+	}
+}
+
+/*
+ * The host's counters hold values that are easy to tell.  A guest that has fewer
+ * counters, or none, tries every MSR and every index of RDPMC.  The host looks
+ * whether the values are in hardware indeed.
+ */
+TEST(host_values_in_counters_the_guest_lacks)
+{
+	const uint64_t period = (1ull << 48) - host_canary();
+	struct pmu shape[MAX_SHAPES];
+	struct host_events events;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int i, nr;
+
+	if (!require_mediated_and_msrs())
+		SKIP(return, NOT_MEDIATED);
+
+	host_events_open(&events, period, 0);
+	nr = shapes(shape);
+	for (i = 0; i < nr; i++) {
+		vm = watcher_create(&vcpu, &shape[i]);
+		watch(vcpu, &events);
+		kvm_vm_free(vm);
+	}
+	vm = watcher_create_without_pmu(&vcpu);
+	watch(vcpu, &events);
+	kvm_vm_free(vm);
+	host_events_close(&events);
+
+	/* perf leaves the values of events that are gone. */
+	check_host_canaries(&events);
+	vm = watcher_create_without_pmu(&vcpu);
+	watch(vcpu, NULL);
+	kvm_vm_free(vm);
+	check_host_canaries(&events);
+	/* The guest with the fewest counters comes last. */
+	vm = watcher_create(&vcpu, &shape[nr - 1]);
+	watch(vcpu, NULL);
+	kvm_vm_free(vm);
+	TEST_ASSERT(nr_host_canaries() >= pmu_nr_counters() - shape[nr - 1].nr_gp - 1,
+		    "Only %d values are left", nr_host_canaries());
+}
+
+/*
+ * AMD's GLOBAL_CTL is not switched by hardware, so counters of the guest are
+ * enabled in it when the host runs.  The VMM does a lot between any two
+ * instructions of the guest, for which nothing may be counted, in either ring.
+ */
+#define NR_HOST_MODE	4
+
+static void guest_host_mode(void)
+{
+	const uint64_t both = SELECT_OS | ARCH_PERFMON_EVENTSEL_USR;
+	const uint64_t cycles = pmu.intel ? INTEL_ARCH_CPU_CYCLES : AMD_ZEN_CORE_CYCLES;
+	const uint64_t select[NR_HOST_MODE] = {
+		pmu_instructions() | both, pmu_branches() | both,
+		pmu_instructions() | SELECT_USR, cycles | both,
+	};
+	int c;
+
+	for (;;) {
+		guest_pmu_reset();
+		for (c = 0; c < NR_HOST_MODE; c++)
+			wrmsr(pmc_selector_msr(c), select[c]);
+		GUEST_MEASURE(pmu_global_ctrl_msr(), pmu_global_mask(), LOOPS, BLOCK_IO);
+		/* What confines it to the guest is the host's business. */
+		for (c = 0; c < NR_HOST_MODE; c++)
+			GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(c)), select[c]);
+		GUEST_ASSERT_EQ(rdmsr(pmc_msr(0)), MEASURED_INSNS(BLOCK_IO_INSNS, LOOPS));
+		GUEST_ASSERT_EQ(rdmsr(pmc_msr(1)), MEASURED_BRANCHES(0, LOOPS));
+		GUEST_ASSERT_EQ(rdmsr(pmc_msr(2)), 0);
+		GUEST_SYNC(rdmsr(pmc_msr(3)));
+	}
+}
+
+/* The cycles that the guest has counted, with the VMM busy at each exit. */
+static uint64_t cycles_of_guest(struct kvm_vcpu *vcpu, uint64_t burn)
+{
+	struct ucall uc;
+
+	for (;;) {
+		vcpu_run(vcpu);
+		host_burn(burn);
+		if (vcpu->run->exit_reason == KVM_EXIT_IO && vcpu->run->io.port == IO_PORT)
+			continue;
+		switch (get_ucall(vcpu, &uc)) {
+		case UCALL_SYNC:
+			return uc.args[1];
+		case UCALL_ABORT:
+			REPORT_GUEST_ASSERT(uc);
+			break;
+		default:
+			TEST_FAIL("Unexpected exit %u", vcpu->run->exit_reason);
+		}
+	}
+}
+
+TEST(host_mode_is_not_counted_for_the_guest)
+{
+	const uint64_t burn = 200000;
+	struct kvm_vcpu *vcpu;
+	uint64_t idle, busy;
+	struct kvm_vm *vm;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	vm = pmu_vm_create(&vcpu, guest_host_mode);
+	cycles_of_guest(vcpu, 1);
+	idle = cycles_of_guest(vcpu, 1);
+	busy = cycles_of_guest(vcpu, burn);
+	TEST_ASSERT(busy < idle + burn, "%lu cycles with an idle VMM, %lu with a busy one",
+		    idle, busy);
+	kvm_vm_free(vm);
+}
+
+/*
+ * An event is denied.  It must not be counted by way of another counter, of bits
+ * that change what is counted, or with AnyThread, which counts what the other
+ * thread of the core does, be that the host or another guest.
+ */
+static void guest_denied(void)
+{
+	static const uint64_t modifiers[] = {
+		0, ARCH_PERFMON_EVENTSEL_USR, 1 << 24 /* CMASK */,
+		1 << 24 | ARCH_PERFMON_EVENTSEL_EDGE, 2 << 24 | ARCH_PERFMON_EVENTSEL_INV,
+		ARCH_PERFMON_EVENTSEL_ANY, ARCH_PERFMON_EVENTSEL_ANY | 1 << 24,
+	};
+	uint64_t select, old;
+	uint8_t vector;
+	int c, i;
+
+	for (c = 0; c < pmu.nr_gp; c++) {
+		for (i = 0; i < ARRAY_SIZE(modifiers); i++) {
+			guest_pmu_reset();
+			old = rdmsr(pmc_selector_msr(c));
+			select = pmu_instructions() | SELECT_OS | modifiers[i];
+			vector = wrmsr_safe(pmc_selector_msr(c), select);
+			if (!(select & ARCH_PERFMON_EVENTSEL_ANY)) {
+				GUEST_ASSERT_EQ(vector, 0);
+				GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(c)), select);
+			} else if (pmu.intel) {
+				/* It is refused there, and AMD has none: the bit is dropped. */
+				GUEST_ASSERT_EQ(vector, GP_VECTOR);
+				GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(c)), old);
+			} else {
+				GUEST_ASSERT_EQ(vector, 0);
+				GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(c)),
+						select & ~ARCH_PERFMON_EVENTSEL_ANY);
+			}
+			GUEST_MEASURE(pmu_global_ctrl_msr(), pmu_global_mask(), LOOPS,
+				      BLOCK_CPUID);
+			__GUEST_ASSERT(!rdmsr(pmc_msr(c)), "counter %u, selector %#lx: %lu", c,
+				       select, rdmsr(pmc_msr(c)));
+		}
+	}
+
+	for (c = 0; c < pmu.nr_fixed; c++) {
+		guest_pmu_reset();
+		select = FIXED_PMC_CTRL((uint64_t)c, FIXED_PMC_KERNEL | FIXED_PMC_USER);
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, select);
+		vector = wrmsr_safe(MSR_CORE_PERF_FIXED_CTR_CTRL, select |
+				    FIXED_PMC_CTRL((uint64_t)c, FIXED_PMC_ANYTHREAD));
+		GUEST_ASSERT_EQ(vector, GP_VECTOR);
+		GUEST_ASSERT_EQ(rdmsr(MSR_CORE_PERF_FIXED_CTR_CTRL), select);
+		GUEST_MEASURE(pmu_global_ctrl_msr(), pmu_global_mask(), LOOPS, BLOCK_CPUID);
+		__GUEST_ASSERT(!rdmsr(pmc_msr(pmu.nr_gp + c)), "fixed counter %u: %lu", c,
+			       rdmsr(pmc_msr(pmu.nr_gp + c)));
+	}
+	GUEST_DONE();
+}
+
+TEST(denied_events_do_not_count_with_anythread)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	if (!pmu.global)
+		SKIP(return, "no GLOBAL_CTRL to enable counters with");
+
+	vm = pmu_vm_create(&vcpu, guest_denied);
+	pmu_set_filter(vm, KVM_PMU_EVENT_DENY, pmu_instructions(), -1u);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+}
+
+/*
+ * Ring 3 of a guest, which selftests know nothing of: two segments, a stack to come
+ * back on, and pages it may use.  It ends with a HLT, which faults there.
+ */
+#define USER_CS		0x33
+#define USER_DS		0x3b
+#define STACK_SIZE	4096
+
+static uint8_t ring0_stack[STACK_SIZE] __aligned(16);
+static uint8_t ring3_stack[STACK_SIZE] __aligned(16);
+static uint64_t ring0_rsp, ring0_rip;
+
+static void guest_back_to_ring_0(struct ex_regs *regs)
+{
+	/* RSP and SS are behind RFLAGS. */
+	uint64_t *frame = &regs->rip;
+
+	GUEST_ASSERT_EQ(regs->cs, USER_CS);
+	frame[0] = ring0_rip;
+	frame[1] = 0x8;
+	frame[2] = 0x2;
+	frame[3] = ring0_rsp;
+	frame[4] = 0x10;
+}
+
+static void guest_setup_ring_3(uint64_t tss)
+{
+	uint64_t *gdt = (uint64_t *)get_gdt().address;
+
+	gdt[USER_CS / 8] = 0x00affb000000ffff;
+	gdt[USER_DS / 8] = 0x00cff3000000ffff;
+	memcpy((void *)(tss + 4), &(uint64_t){ (uint64_t)ring0_stack + STACK_SIZE }, 8);
+}
+
+/* IOPL is 3, so that INB is for KVM and the VMM, not for the guest. */
+#define GUEST_RING_3(_loops, _block)						\
+do {										\
+	register uint64_t r12 asm("r12") = (_loops);				\
+	register uint64_t r13 asm("r13") = (uint64_t)ring3_stack + STACK_SIZE;	\
+										\
+	asm volatile("mov %%rsp, %[rsp]\n\t"					\
+		     "lea 3f(%%rip), %%rax\n\t"					\
+		     "mov %%rax, %[rip]\n\t"					\
+		     "sub $256, %%rsp\n\t"					\
+		     "pushq $" __stringify(USER_DS) "\n\t"			\
+		     "pushq %%r13\n\t"						\
+		     "pushq $0x3002\n\t"					\
+		     "pushq $" __stringify(USER_CS) "\n\t"			\
+		     "lea 1f(%%rip), %%rax\n\t"					\
+		     "pushq %%rax\n\t"						\
+		     "iretq\n\t"						\
+		     "1: mov %%r12d, %%r8d\n\t"					\
+		     "2:\n\t"							\
+		     _block							\
+		     "dec %%r8d\n\t"						\
+		     "jnz 2b\n\t"						\
+		     "hlt\n\t"							\
+		     "3:\n\t"							\
+		     : [rsp]"=m"(ring0_rsp), [rip]"=m"(ring0_rip)		\
+		     : "r"(r12), "r"(r13)					\
+		     : "rax", "rbx", "rcx", "rdx", "r8", "cc", "memory");	\
+} while (0)
+
+enum ring_3_block { R3_PLAIN, R3_CPUID, R3_IO, NR_R3_BLOCKS };
+
+static void guest_ring_3_counts(enum ring_3_block block, uint64_t loops, uint64_t *counts)
+{
+	const uint64_t select[4] = {
+		pmu_instructions() | SELECT_USR, pmu_instructions() | SELECT_OS,
+		pmu_branches() | SELECT_USR, pmu_branches() | SELECT_OS,
+	};
+	int c;
+
+	guest_pmu_reset();
+	for (c = 0; c < 4; c++)
+		wrmsr(pmc_selector_msr(c), select[c]);
+	wrmsr(pmu_global_ctrl_msr(), 0xf);
+	switch (block) {
+	case R3_PLAIN:
+		GUEST_RING_3(loops, BLOCK_PLAIN);
+		break;
+	case R3_CPUID:
+		GUEST_RING_3(loops, BLOCK_CPUID);
+		break;
+	default:
+		GUEST_RING_3(loops, BLOCK_IO);
+		break;
+	}
+	wrmsr(pmu_global_ctrl_msr(), 0);
+	for (c = 0; c < 4; c++)
+		counts[c] = rdmsr(pmc_msr(c));
+}
+
+/*
+ * The way there and back is the same for any number of loops, so what more loops
+ * add is known, in each ring.
+ */
+static void guest_ring_3(uint64_t tss)
+{
+	static const uint64_t insns[NR_R3_BLOCKS] = {
+		[R3_PLAIN] = BLOCK_PLAIN_INSNS,
+		[R3_CPUID] = BLOCK_CPUID_INSNS,
+		[R3_IO] = BLOCK_IO_INSNS,
+	};
+	uint64_t few[4], many[4];
+	int block;
+
+	guest_setup_ring_3(tss);
+	/* Take the exits for missing pages. */
+	guest_ring_3_counts(R3_PLAIN, 1, few);
+
+	for (block = 0; block < NR_R3_BLOCKS; block++) {
+		guest_ring_3_counts(block, 1, few);
+		guest_ring_3_counts(block, 1 + LOOPS, many);
+		__GUEST_ASSERT(many[0] - few[0] == LOOPS * (insns[block] + 2),
+			       "block %u: %lu instructions more in ring 3, wanted %lu",
+			       block, many[0] - few[0], LOOPS * (insns[block] + 2));
+		__GUEST_ASSERT(many[1] == few[1],
+			       "block %u: %lu instructions more in ring 0", block,
+			       many[1] - few[1]);
+		__GUEST_ASSERT(many[2] - few[2] == LOOPS,
+			       "block %u: %lu branches more in ring 3, wanted %u", block,
+			       many[2] - few[2], LOOPS);
+		__GUEST_ASSERT(many[3] == few[3],
+			       "block %u: %lu branches more in ring 0", block,
+			       many[3] - few[3]);
+	}
+	GUEST_DONE();
+}
+
+/* All pages are for ring 3 as well. */
+static void let_ring_3_in(struct kvm_vm *vm, uint64_t table, int level)
+{
+	uint64_t *pte = addr_gpa2hva(vm, table);
+	int i;
+
+	for (i = 0; i < 512; i++) {
+		if (!(pte[i] & PTE_PRESENT_MASK))
+			continue;
+		pte[i] |= PTE_USER_MASK;
+		if (level > 1 && !(pte[i] & PTE_LARGE_MASK))
+			let_ring_3_in(vm, pte[i] & PHYSICAL_PAGE_MASK, level - 1);
+	}
+}
+
+/*
+ * Counters that KVM counts up for an instruction that it emulates must be those
+ * that count the ring which the guest is in.
+ */
+TEST(emulated_in_ring_3_counts_once_and_only_there)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	if (!pmu.global)
+		SKIP(return, "no GLOBAL_CTRL to enable counters with");
+
+	vm = pmu_vm_create(&vcpu, guest_ring_3);
+	vm_install_exception_handler(vm, GP_VECTOR, guest_back_to_ring_0);
+	let_ring_3_in(vm, vm->pgd, 4);
+	vcpu_args_set(vcpu, 1, vm->arch.tss);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+}
+
+/*
+ * The rest of what CPUs have to watch programs with, of which guests of a mediated
+ * PMU have nothing: first MSR and how many.
+ */
+static const struct msr_range {
+	uint32_t first;
+	uint32_t nr;
+} intel_hidden[] = {
+	{ 0x1a6, 2 },	/* OFFCORE_RSP */
+	{ 0x1c8, 2 },	/* LBR_SELECT, LBR_TOS */
+	{ 0x1d9, 1 },	/* DEBUGCTL */
+	{ 0x1db, 4 },	/* LASTBRANCH, LASTINT */
+	{ 0x040, 32 },	/* LBR_FROM, LBR_TO of old */
+	{ 0x060, 32 },
+	{ 0x680, 32 },	/* LBR_FROM */
+	{ 0x6c0, 32 },	/* LBR_TO */
+	{ 0xdc0, 32 },	/* LBR_INFO */
+	{ 0x14ce, 2 },	/* architectural LBR */
+	{ 0x1200, 32 },
+	{ 0x1500, 32 },
+	{ 0x1600, 32 },
+	{ 0x329, 1 },	/* PERF_METRICS */
+	{ 0x30c, 1 },	/* fixed counter 3 */
+	{ 0x391, 2 },	/* GLOBAL_STATUS_SET, GLOBAL_INUSE */
+	{ 0x3f1, 2 },	/* PEBS_ENABLE, PEBS_DATA_CFG */
+	{ 0x3f6, 2 },	/* PEBS_LD_LAT, PEBS_FRONTEND */
+	{ 0x600, 1 },	/* DS_AREA */
+	{ 0x570, 4 },	/* Processor Trace */
+}, amd_hidden[] = {
+	{ 0x1d9, 1 },		/* DEBUGCTL */
+	{ 0x1db, 4 },		/* LASTBRANCH, LASTINT */
+	{ 0xc000010e, 2 },	/* LBR_SELECT, DBG_EXTN_CFG */
+	{ 0xc0010300, 32 },	/* LBR_FROM, LBR_TO */
+	{ 0xc0010230, 12 },	/* L3 */
+	{ 0xc0010240, 8 },	/* northbridge */
+	{ 0xc0011030, 14 },	/* IBS */
+};
+
+static void guest_hidden(void)
+{
+	const struct msr_range *range = pmu.intel ? intel_hidden : amd_hidden;
+	const int nr = pmu.intel ? ARRAY_SIZE(intel_hidden) : ARRAY_SIZE(amd_hidden);
+	uint32_t eax, ebx, ecx, edx, i;
+	uint64_t value;
+	uint8_t vector;
+	int r, round;
+
+	for (round = 0; round < 2; round++) {
+		for (r = 0; r < nr; r++) {
+			for (i = 0; i < range[r].nr; i++) {
+				value = 0;
+				vector = rdmsr_safe(range[r].first + i, &value);
+				__GUEST_ASSERT(vector == GP_VECTOR || !value,
+					       "RDMSR %#x: %#lx", range[r].first + i, value);
+			}
+		}
+		for (i = 0; i < 32; i++) {
+			vector = rdpmc_safe(BIT(29) | i, &value);
+			__GUEST_ASSERT(vector == GP_VECTOR, "RDPMC %#x: %#lx",
+				       (uint32_t)BIT(29) | i, value);
+		}
+		/* No LBR, PEBS, DS, PT or metrics in what the guest is told, either. */
+		cpuid(1, &eax, &ebx, &ecx, &edx);
+		if (pmu.intel && ecx & BIT(15))
+			GUEST_ASSERT_EQ(rdmsr(MSR_IA32_PERF_CAPABILITIES) &
+					(PMU_CAP_LBR_FMT | BIT(15) | GENMASK(11, 6)), 0);
+	}
+	GUEST_DONE();
+}
+
+static const char freeze_on_smi[] = "/sys/bus/event_source/devices/cpu/freeze_on_smi";
+
+static bool set_freeze_on_smi(char value)
+{
+	int fd = open(freeze_on_smi, O_RDWR);
+	bool done = fd >= 0 && write(fd, &value, 1) == 1;
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+/* Have the host use fixed counter 3 and PERF_METRICS, where there are such. */
+static int open_metrics(void)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.type = PERF_TYPE_RAW,
+		.config = 0x0400,	/* slots */
+		.exclude_guest = true,
+		.read_format = PERF_FORMAT_GROUP,
+	};
+	int slots, retiring;
+
+	slots = syscall(__NR_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	if (slots < 0)
+		return -1;
+	attr.config = 0x8000;		/* topdown-retiring */
+	retiring = syscall(__NR_perf_event_open, &attr, 0, -1, slots, PERF_FLAG_FD_CLOEXEC);
+	if (retiring < 0) {
+		close(slots);
+		return -1;
+	}
+	return slots;
+}
+
+TEST(other_msrs_of_the_host_are_hidden)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int metrics = -1;
+	bool frozen;
+
+	if (!require_mediated_and_msrs())
+		SKIP(return, NOT_MEDIATED);
+
+	/* What can be had of canaries: one bit of DEBUGCTL, and the metrics. */
+	frozen = set_freeze_on_smi('1');
+	TEST_ASSERT(!frozen || host_rdmsr(MSR_IA32_DEBUGCTLMSR), "The host's DEBUGCTL is 0");
+	if (pmu.intel)
+		metrics = open_metrics();
+	host_burn(100000);
+	printf("# canaries: DEBUGCTL %d, metrics %d, fixed counter 3 %d\n", frozen,
+	       pmu.intel && host_has(MSR_PERF_METRICS),
+	       pmu.intel && host_has(MSR_CORE_PERF_FIXED_CTR0 + 3));
+
+	vm = pmu_vm_create(&vcpu, guest_hidden);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+
+	if (metrics >= 0)
+		close(metrics);
+	if (frozen) {
+		/* The guest has not changed it. */
+		TEST_ASSERT(host_rdmsr(MSR_IA32_DEBUGCTLMSR), "The host's DEBUGCTL is 0");
+		set_freeze_on_smi('0');
+	}
+}
+
+/*
+ * VM A leaves with all its counters running, overflown, and with a PMI pending;
+ * then VM B runs on the same CPU.  B has never touched its PMU: it must be as it
+ * is after a reset, and no PMI may come.
+ */
+TEST(guest_sees_nothing_of_the_guest_before)
+{
+	struct kvm_vcpu *a_vcpu, *vcpu[MAX_SHAPES + 1];
+	struct kvm_vm *a, *vm[MAX_SHAPES + 1];
+	struct pmu shape[MAX_SHAPES];
+	int i, round, nr;
+
+	kvm_pin_this_task_to_pcpu(0);
+	a = pmu_vm_create(&a_vcpu, guest_fill_and_leave);
+	nr = shapes(shape);
+	for (i = 0; i < nr; i++)
+		vm[i] = watcher_create(&vcpu[i], &shape[i]);
+	vm[nr] = watcher_create_without_pmu(&vcpu[nr]);
+
+	for (round = 0; round < 4; round++) {
+		for (i = 0; i <= nr; i++) {
+			TEST_ASSERT(run(a_vcpu), "The first guest is done");
+			TEST_ASSERT(run(vcpu[i]), "The second guest is done");
+		}
+	}
+
+	for (i = 0; i <= nr; i++)
+		kvm_vm_free(vm[i]);
+	kvm_vm_free(a);
+}
+
+/* Write to every counter there may be, whether it is the guest's or not. */
+static void guest_scribble(uint64_t value)
+{
+	uint32_t i;
+
+	for (;;) {
+		guest_pmu_reset();
+		for (i = 0; i < 8; i++) {
+			if (pmu.intel) {
+				wrmsr_safe(MSR_IA32_PERFCTR0 + i, value);
+				wrmsr_safe(MSR_IA32_PMC0 + i, value);
+				wrmsr_safe(MSR_CORE_PERF_FIXED_CTR0 + i, value);
+				wrmsr_safe(MSR_P6_EVNTSEL0 + i, pmu_instructions() | FILL_SELECT);
+			} else {
+				wrmsr_safe(MSR_F15H_PERF_CTR + 2 * i, value);
+				wrmsr_safe(MSR_F15H_PERF_CTL + 2 * i,
+					   pmu_instructions() | FILL_SELECT);
+			}
+		}
+		for (i = 0; i < 4 && !pmu.intel; i++)
+			wrmsr_safe(MSR_K7_PERFCTR0 + i, value);
+		wrmsr_safe(pmu_global_ctrl_msr(), -1ull);
+		wrmsr_safe(pmu_global_ctrl_msr(), pmu_global_mask());
+		GUEST_SYNC(0);
+	}
+}
+
+/* The least and the most that any event of the host has counted, and instructions. */
+static uint64_t count_beside_scribbler(struct pmu *shape, uint64_t value)
+{
+	struct host_events events;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	uint64_t count;
+	int i;
+
+	vm = pmu_vm_create_shaped(&vcpu, guest_scribble, shape);
+	vcpu_args_set(vcpu, 1, value);
+	run(vcpu);
+
+	host_events_open(&events, 0, EVENT_EXCLUDE_KERNEL);
+	count = perf_read(events.fd[0]).count;
+	for (i = 0; i < 10; i++)
+		run(vcpu);
+	count = perf_read(events.fd[0]).count - count;
+
+	for (i = 0; i < events.nr; i++)
+		TEST_ASSERT(perf_read(events.fd[i]).count < 1ull << 32,
+			    "Event %d of the host has counted %lu", i,
+			    perf_read(events.fd[i]).count);
+	host_events_close(&events);
+	kvm_vm_free(vm);
+	return count;
+}
+
+/*
+ * A guest writes to all counters and has them count.  The host's events are in the
+ * same ones, and what they count must not depend on what the guest writes.
+ */
+TEST(guest_values_do_not_get_into_host_events)
+{
+	struct pmu shape[MAX_SHAPES];
+	uint64_t small, big;
+	int i, nr;
+
+	/* An emulated PMU leaves no counters for host events, or gets none. */
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	kvm_pin_this_task_to_pcpu(0);
+	nr = shapes(shape);
+	for (i = 0; i < nr; i++) {
+		if (!shape[i].global)
+			continue;
+		small = count_beside_scribbler(&shape[i], 0);
+		big = count_beside_scribbler(&shape[i], guest_canary(0));
+		TEST_ASSERT(small > 100, "%lu instructions are too few for ten runs", small);
+		TEST_ASSERT(big < small + 100 && small < big + 100,
+			    "The host's instructions in user mode: %lu, with big values in the guest %lu",
+			    small, big);
+	}
+}
+
+int main(int argc, char *argv[])
+{
+	pmu_detect();
+
+	return test_harness_run(argc, argv);
+}
