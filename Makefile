@@ -20,13 +20,16 @@ check: ready ## all tests; the last line is "N passed, N failed"
 	@tests/run
 
 check-all: export ALL = 1
-check-all: check ## all tests, and those that take an hour as well
+check-all: kernel-debug check ## all tests, and those on the kernel with lockdep and sanitizers
 
 check-unit: machine ## only the tests that need no kernel
 	@tests/run unit-
 
 kernel: tree-keep ## compile the patched kernel, its modules and KVM selftests
 	@scripts/kernel
+
+kernel-debug: tree-keep ## the kernel with lockdep, KASAN, UBSAN and KVM_PROVE_MEDIATED_PMU
+	@scripts/kernel debug
 
 machine: deps ## build the emulator with the PMU model
 	@scripts/machine
@@ -46,6 +49,12 @@ refresh: ## from edits committed in build/linux back to patches/ and new files
 series: deps ## mail-ready series in build/series, proven with git am
 	@scripts/series
 
+series-check: tree-keep ## build every step of the series, KVM as modules and built in
+	@scripts/series-check
+
+config-check: tree-keep ## compile other configurations: arm64, clang, no KVM, one vendor, built in
+	@scripts/config-check
+
 style: deps ## checkpatch --strict on the series, shellcheck on our scripts
 	@scripts/style
 
@@ -61,4 +70,4 @@ tree-keep: deps
 
 ready: machine image
 
-.PHONY: help demo check check-unit kernel machine image machine-bench tree refresh series style clean deps tree-keep ready
+.PHONY: help demo check check-unit kernel kernel-debug machine image machine-bench tree refresh series series-check config-check style clean deps tree-keep ready

@@ -47,7 +47,7 @@ use_ccache() {
 }
 
 # What stands at a kernel's place in the repository.
-new_files() { (cd "$TOP" && find "${NEW_DIRS[@]}" -type f ! -name '*~' ! -name '.*.sw?' 2>/dev/null || true) | sort; }
+new_files() { (cd "$TOP" && find "${NEW_DIRS[@]}" -type f ! -path 'Documentation/project/*' ! -name '*~' ! -name '.*.sw?' 2>/dev/null || true) | sort; }
 
 # The new files that a patch names.
 named_files() { sed '/^diff --git /,$d' "$1" | sed -n 's/^New-file: //p'; }

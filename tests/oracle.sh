@@ -4,8 +4,9 @@
 
 # perf counts what mwindow runs, and a bit of mwindow: the same in each run.
 workload() {
-	perf stat -x, -e "$2" mwindow run "$1" work-loop "$3" 2>&1 >/dev/null |
-		awk -F, -v key="$1" '$1 ~ /^[0-9]+$/ { print "perf", key, $3, $1 }'
+	# No pipe: its other end would start within the window.
+	perf stat -x, -e "$2" -o /tmp/oracle.stat mwindow run "$1" work-loop "$3" >/dev/null 2>&1
+	awk -F, -v key="$1" '$1 ~ /^[0-9]+$/ { print "perf", key, $3, $1 }' /tmp/oracle.stat
 }
 
 # Twice: the first is for pages and caches.

@@ -4,30 +4,15 @@
 that the guest's PMU causes.  oracle.t [MODEL...] [-- ARGUMENT-OF-MACHINE/RUN...]
 
 What the demo shows at length on two models is here for the others, and for the host."""
-import json
 import os
 import re
 import subprocess
-import sys
 
-TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-BUILD = os.environ.get("BUILD", os.path.join(TOP, "build"))
+from machinetest import BUILD, TOP, main, ok, windows
+
 MODELS = ["intel-8+3-nosave", "intel-8+4", "intel-8+4-nosave", "amd-v2", "amd-v1"]
 RDPMC_EXIT = {"intel": "0xf", "amd": "0x6f"}
 LOOPS, INSNS, BRANCHES = 100000, 7, 3
-
-points = failed = 0
-
-
-def ok(holds, name, *why):
-    global points, failed
-    points += 1
-    failed += not holds
-    print(f"{'' if holds else 'not '}ok {points} - {name}", flush=True)
-    if not holds:
-        for line in why:
-            print(f"#   {line}")
-
 
 def counters(vendor):
     if vendor == "amd":
@@ -49,14 +34,7 @@ def test(model, extra):
     lines = run.stdout.splitlines()
     ok(run.returncode == 0, f"{model}: the machine came to a clean end", *lines[-20:])
 
-    windows = {}
-    if os.path.exists(out + "/machine.jsonl"):
-        with open(out + "/machine.jsonl", encoding="utf-8") as f:
-            for line in f:
-                if line.endswith("}\n"):
-                    record = json.loads(line)
-                    if record.get("event") == "close" and record.get("per") == "all":
-                        windows[record["window"]] = record
+    log = windows(out)
     perf = {}
     for line in lines:
         if match := re.fullmatch(r"perf (\d+) (\S+) (\d+)", line):
@@ -66,12 +44,14 @@ def test(model, extra):
     for event, key, want in (("instructions:u", "retired", INSNS * LOOPS), ("branches:u", "branches", BRANCHES * LOOPS),
                              ("cycles:u", "steps", None)):
         try:
-            true = (windows[222]["oracle"]["host"]["user"][key] - windows[221]["oracle"]["host"]["user"][key])
+            true = (log[222]["oracle"]["host"]["user"][key] - log[221]["oracle"]["host"]["user"][key])
             count = perf[222, event] - perf[221, event]
         except KeyError as missing:
             ok(False, f"{model}: {event} in L1", f"no figures: {missing}")
             continue
-        ok(count == true, f"{model}: {event} in L1: perf and the oracle agree", f"perf {count}, oracle {true}")
+        # A step that an interrupt takes may fall to either side of the window.
+        near = 2 if event == "cycles:u" else 0
+        ok(abs(count - true) <= near, f"{model}: {event} in L1: perf and the oracle agree", f"perf {count}, oracle {true}")
         if want:
             ok(true == want, f"{model}: {event} in L1: they have what the program has", f"{true}, wanted {want}")
 
@@ -104,10 +84,10 @@ def test(model, extra):
     ok(vpmi, f"{model}: the guest's overflows came by a vector of their own", f"VPMI: {vpmi}")
 
     # What it cost: from the guest's first instruction to its last.
-    if 20 not in windows:
+    if 20 not in log:
         ok(False, f"{model}: exits of the guest", "no window")
         return
-    record = windows[20]
+    record = log[20]
     exits = {(way, int(msr, 16)): n for way, msrs in record["msr_exits"].items() for msr, n in msrs.items()}
     direct = {int(msr, 16): n for way in ("rdmsr", "wrmsr") for msr, (n, _) in record["access"]["guest"][way].items()}
     whole = model.startswith(("intel-8+3", "amd"))
@@ -132,17 +112,4 @@ def test(model, extra):
            str(record["access"]["guest"]["rdpmc"]))
 
 
-def main():
-    arguments = sys.argv[1:]
-    extra = []
-    if "--" in arguments:
-        extra = arguments[arguments.index("--") + 1:]
-        arguments = arguments[:arguments.index("--")]
-    print("TAP version 13")
-    for model in arguments or MODELS:
-        test(model, extra)
-    print(f"1..{points}")
-    sys.exit(1 if failed else 0)
-
-
-main()
+main(test, MODELS)

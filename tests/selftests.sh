@@ -3,9 +3,11 @@
 # the parameter off and on.  $MODEL says what must run: nothing may be skipped but
 # what is named here.
 
-own="mediated_pmu_test mediated_pmu_pmi_test mediated_pmu_reserve_test"
+own="mediated_pmu_test mediated_pmu_pmi_test mediated_pmu_leak_test mediated_pmu_reserve_test mediated_pmu_nested_test mediated_pmu_fuzz_test"
 # For machine/run, which looks for what to bring: selftest mediated_pmu_test,
-# selftest mediated_pmu_pmi_test, selftest mediated_pmu_reserve_test.
+# selftest mediated_pmu_pmi_test, selftest mediated_pmu_leak_test,
+# selftest mediated_pmu_reserve_test, selftest mediated_pmu_nested_test,
+# selftest mediated_pmu_fuzz_test.
 
 # A point each: the test ran and passed, and skipped no part of itself when that
 # would have been possible.  $own cannot do all in both modes.
@@ -18,7 +20,7 @@ selftest() {
 	*" $1 "*)
 		# Our tests say which of their parts are for the other mode.
 		if [ "$mode" = Y ]; then
-			test_skips=$(grep '^ok.*# SKIP' /tmp/selftest.out | grep -vc 'PMUs are mediated$')
+			test_skips=$(grep '^ok.*# SKIP' /tmp/selftest.out | grep -vcE "PMUs are mediated$|SVM does not load GLOBAL_CTL$|are of AMD's mediated PMU$")
 		fi
 		if [ $test_status != 0 ]; then
 			sed -n 's/^not ok [0-9]* *[a-z]*\./failed in it: /p' /tmp/selftest.out | sed 's/^/# /'
@@ -46,7 +48,10 @@ for mode in N Y; do
 	case $MODEL in intel*) selftest vmx_pmu_caps_test ;; esac
 	selftest mediated_pmu_test
 	selftest mediated_pmu_pmi_test
+	selftest mediated_pmu_leak_test
 	selftest mediated_pmu_reserve_test
+	selftest mediated_pmu_nested_test
+	selftest mediated_pmu_fuzz_test
 	# Some that have nothing to do with the PMU, but with MSRs, state and exits.
 	selftest state_test
 	selftest smm_test

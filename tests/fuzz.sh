@@ -1,0 +1,14 @@
+# shellcheck shell=sh
+# A million operations of mediated_pmu_fuzz_test, ten seeds, in the mode that KVM
+# was loaded in.  The quick suite has 20,000, of seed 1.
+case " $KVM_PARAMS " in
+*" enable_mediated_pmu=1 "*) mode=Y ;;
+*) mode=N ;;
+esac
+is "$(kvm_param enable_mediated_pmu)" $mode "enable_mediated_pmu=$mode"
+for seed in 2 3 4 5 6 7 8 9 10 11; do
+	selftest mediated_pmu_fuzz_test -s $seed -n 100000
+done
+# And a hundred thousand overflows of two vCPUs that share a processor.
+[ $mode = N ] || selftest mediated_pmu_pmi_test -n 100000 -r two_vcpus.by_turns
+is "$(dmesg | grep -ci 'NMI received for unknown reason')" 0 "no unknown NMI"

@@ -1,0 +1,357 @@
+# shellcheck shell=sh
+# perf in the host while a guest with a mediated PMU is busy on the same CPU.
+# Called by tests/host.t, which compares what is printed as "window ..." with the
+# machine log.  With two processors: one of them goes away and comes back meanwhile.
+
+LOOPS=100000
+INSNS=$((7 * LOOPS)) BRANCHES=$((3 * LOOPS))
+CG=/tmp/cgroup
+MUX=/sys/bus/event_source/devices/cpu/perf_event_mux_interval_ms
+# What RDPMC takes, and more events than there are counters.
+case $MODEL in
+intel-8+4*) indices="0 1 2 3 4 5 6 7 40000000 40000001 40000002 40000003" ;;
+intel*) indices="0 1 2 3 4 5 6 7 40000000 40000001 40000002" ;;
+*) indices="0 1 2 3 4 5" ;;
+esac
+case $MODEL in
+# None of these fits a fixed counter.
+intel*) by_turns="r00c4 r81d0 r82d0 r00c4 r81d0 r82d0 r00c4 r81d0 r82d0 r00c4" ;;
+*) by_turns="r00c2 r0129 r0229 r00c2 r0129 r0229 r00c2 r0129 r0229 r00c2" ;;
+esac
+
+# A guest that takes commands, line by line; the answer to each ends with =DONE.
+cat >/tmp/command <<'EOT'
+exec </dev/ttyS0
+stty raw -echo
+: >/tmp/rounds
+# The guest's counters are in use all the time, in both modes, and its programs
+# count themselves over and over.
+perf stat -a -o /tmp/all -e cycles,instructions,branches sleep 100000 &
+rounds() {
+	while :; do
+		pmu-selfcount -n 30000 >/tmp/out 2>&1 && pmu-selfcount --rdpmc -n 30000 >>/tmp/out 2>&1 ||
+			cat /tmp/out >>/tmp/wrong
+		echo >>/tmp/rounds
+	done
+}
+rounds &
+echo $! >/tmp/rounds.pid
+echo "=DONE 0"
+while read -r line; do
+	(eval "$line") </dev/null >/tmp/command.out 2>&1
+	status=$?
+	cat /tmp/command.out
+	echo "=DONE $status"
+done
+EOT
+cp /machine/l2/initrd /tmp/initrd
+(cd /tmp && echo command | cpio -o -H newc 2>/dev/null) >>/tmp/initrd
+
+guest_answer() {
+	# shellcheck disable=SC3045 # busybox has -t
+	while read -t 100 -r line; do
+		case $line in
+		"=DONE "*) return "${line#=DONE }" ;;
+		*) echo "$line" ;;
+		esac
+	done <&3
+	return 125
+}
+guest() { echo "$1" >/tmp/p.in; guest_answer; }
+
+guest_qemu() { # word...
+	# shellcheck disable=SC2086
+	exec qemu-system-x86_64 -accel kvm $L2_MACHINE -nodefaults -no-user-config -no-reboot \
+		-display none -cpu host,pmu=on -m 256 -kernel /machine/l2/kernel -initrd /tmp/initrd \
+		-append "console=ttyS0 quiet panic=-1 reboot=t nokaslr nmi_watchdog=0 $L2_CMDLINE" "$@"
+}
+
+guest_start() {
+	mkfifo /tmp/p.in /tmp/p.out
+	# Both ends: an open() that waits could be interrupted by a child that ends.
+	exec 3<>/tmp/p.out
+	(
+		echo 0 >$CG/vm/cgroup.procs
+		guest_qemu -chardev pipe,id=p,path=/tmp/p -serial chardev:p
+	) </dev/null >/tmp/qemu.out 2>&1 &
+	qemu=$!
+	guest_answer >/tmp/boot.out || { cat /tmp/boot.out /tmp/qemu.out; bail "the guest does not come up"; }
+	rounds=0
+}
+
+guest_stop() {
+	if ! kill $qemu; then
+		not_ok "the guest is there to the end"
+		diag "$(cat /tmp/qemu.out; timeout 1 cat <&3)"
+	fi
+	wait $qemu
+	rm /tmp/p.in /tmp/p.out
+}
+
+# The guest is at work all the time, and prints in the midst of it.
+guest_prints() {
+	guest "work-loop 2200000; seq 20 >/dev/ttyS0; work-loop 8000000" >/tmp/printed &
+	printing=$!
+	sleep 0.05
+}
+
+# The guest has counted itself meanwhile, each time exactly.
+guest_exact() { # during what
+	guest 'wc -l </tmp/rounds; cat /tmp/wrong 2>/dev/null' >/tmp/rounds
+	before=$rounds
+	rounds=$(head -n 1 /tmp/rounds)
+	is "$(sed 1d /tmp/rounds)" "" "$1: the guest's counts are exact"
+	check "$1: the guest was busy, $((rounds - before)) rounds" [ "$rounds" -gt "$before" ] ||
+		guest 'ps; dmesg | tail -n 20' | sed 's/^/# guest: /'
+}
+
+# What perf stat OPTION... COMMAND N counts more if N is LOOPS + 1 rather than 1: in
+# user mode that is the block, and nothing else.  Prints a line for each event.
+# No shell runs in between, which would do more for one process number than for another.
+more() { # OPTION... COMMAND, its last word a number
+	perf stat -x, -o /tmp/stat.one "$@" 0000001 &&
+		perf stat -x, -o /tmp/stat.many "$@" "0$((LOOPS + 1))" || return
+	grep , /tmp/stat.one | cut -d, -f1 >/tmp/stat.less
+	grep , /tmp/stat.many | cut -d, -f1 | paste -d' ' - /tmp/stat.less |
+		while read -r many one; do echo $((many - one)); done
+}
+lines() { for l_ in "$@"; do echo "$l_"; done; }
+
+# A perf that includes guests, until told to end.
+mkfifo /tmp/on /tmp/off
+including_start() {
+	perf stat -x, -a -e instructions:GH -o /tmp/including sh -c 'echo >/tmp/on; read -r l </tmp/off' &
+	including=$!
+	read -r _ </tmp/on
+}
+including_end() {
+	echo >/tmp/off
+	wait $including
+	including=$(cut -d, -f1 /tmp/including | tail -n 1)
+}
+all_guests() { perf stat -x, -a -e instructions:GH true 2>&1 | cut -d, -f1 | tail -n 1; }
+
+# How many of 16 pinned events of a task get a counter?
+counters_free() {
+	perf stat -x, $(for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do echo "-e cycles:uDH"; done) true 2>&1 |
+		grep -c '^[0-9]'
+}
+watchdog() { echo "$1" >/proc/sys/kernel/nmi_watchdog; }
+nmis() { awk '$1 == "NMI:" { print $2 }' /proc/interrupts; }
+
+# One CPU, all on it.
+beside() {
+	# For comparison: nothing takes the counters away, kernel mode is exact too.
+	host-count window 100 $((LOOPS / 10)) 5 cpu:instructions:uD cpu:instructions:kD cpu:branches:uD cpu:branches:kD
+
+	# Who comes first has it.
+	including_start
+	(guest_qemu) </dev/null >/tmp/busy.out 2>&1 &
+	refused=$!
+	# It takes two seconds; one that runs must not go on.
+	for i in 1 2 3 4 5 6; do
+		kill -0 $refused 2>/dev/null || break
+		sleep 1
+	done
+	kill $refused 2>/dev/null
+	wait $refused
+	check "no guest while perf counts guests: $(head -n 1 /tmp/busy.out)" grep -qi "device or resource busy" /tmp/busy.out
+	including_end
+	check "... and perf has counted: $including" [ "$including" -gt 1000 ]
+
+	guest_start
+	mark guest
+	is "$(all_guests)" "<not supported>" "perf cannot count guests beside one"
+
+
+	# A task's events: alone, pinned, of what it forks; those of a cgroup.
+	both=$(lines $INSNS $BRANCHES)
+	is "$(more -e instructions:uH,branches:uH,instructions:uDH,branches:uDH work-loop)" "$(lines "$both" "$both")" \
+		"events of a task, and pinned ones: exact"
+	is "$(more -e instructions:uH,branches:uH host-count children)" "$(lines $((3 * INSNS)) $((3 * BRANCHES)))" \
+		"events of a task and its children: exact"
+	is "$(more --no-inherit -e instructions:uH,branches:uH host-count children)" "$both" \
+		"events of a task without its children: exact"
+	guest_exact "events of tasks"
+	is "$(more -a -e instructions:uH,branches:uH --for-each-cgroup work,vm in_cgroup work | head -n 2)" "$both" \
+		"events of a cgroup: exact"
+	guest_exact "events of a cgroup"
+	mark perf
+
+	# More events than counters.  Pinned is what the truth is.
+	turns="-e r00c0:uDH"
+	for e in $by_turns; do turns="$turns -e $e:uH"; done
+	# shellcheck disable=SC2086
+	perf stat -x, -o /tmp/turns $turns work-loop 2000000
+	check "events by turns, of a task: to five percent, each had its turn" scaled 14000000
+	guest_exact "events by turns"
+	mark turns
+
+	# For the oracle's steps to be the guest's time it must do no REP, i.e. clear no pages:
+	# it counts itself no more for a while.  Its main thread works too: it prints.  What
+	# all tasks have together is what the CPU has.
+	guest 'kill -STOP $(cat /tmp/rounds.pid)'
+	read -r shell _ </proc/self/stat
+	threads="self:instructions:u $shell:instructions:u"
+	for t in /proc/"$qemu"/task/*; do threads="$threads ${t##*/}:instructions:u"; done
+	guest_prints
+	# shellcheck disable=SC2086
+	host-count window 110 $((LOOPS / 10)) 15 cpu:instructions:uD cpu:instructions:kD cpu:cycles:uD cpu:branches:u cpu:cpu-clock: \
+		$printing:instructions:u $threads
+	wait $printing
+
+	# Cgroups: what is not the VM's is the other's.
+	echo 0 >$CG/work/cgroup.procs
+	guest_prints
+	host-count window 120 $((LOOPS / 10)) 15 cpu:instructions:u cpu:cpu-clock: \
+		$CG/vm:instructions:u $CG/vm:cpu-clock: $CG/work:instructions:u $CG/work:cpu-clock:
+	wait $printing
+	echo 0 >$CG/cgroup.procs
+	mark windows
+
+	# The watchdog goes and comes.
+	free=$(counters_free)
+	watchdog 0
+	is "$(counters_free)" $((free + 1)) "NMI watchdog off: it had a counter"
+	guest_exact "NMI watchdog off"
+	is "$(more -e instructions:uH,branches:uH work-loop)" "$both" \
+		"NMI watchdog off: exact"
+	# By turns, of a CPU; the watchdog would be one more to share the counters.
+	twelve=
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12; do twelve="$twelve cpu:branches:u"; done
+	echo 1 >$MUX
+	guest_prints
+	# shellcheck disable=SC2086
+	host-count window 130 200000 15 cpu:branches:uD cpu:cpu-clock: $twelve
+	wait $printing
+	echo 4 >$MUX
+	guest 'kill -CONT $(cat /tmp/rounds.pid)'
+
+	# shellcheck disable=SC2086
+	check "RDPMC in user mode: exact, and no value of the guest" host-count rdpmc 15 $LOOPS $indices
+	check "the page of a CPU's events" host-count pages on 40 cpu:instructions:u cpu:branches:u
+	# shellcheck disable=SC2086
+	check "the page of a CPU's events, by turns" host-count pages on 40 $twelve
+	# shellcheck disable=SC2086
+	check "the page of a CPU's events that wait for their turn" host-count pages off 40 $twelve
+	guest_exact "RDPMC in user mode"
+	mark rdpmc
+
+	echo 1 >/proc/sys/kernel/watchdog_thresh
+	watchdog 1
+	is "$(counters_free)" "$free" "NMI watchdog on again: it has a counter"
+	# Once for each 1 s of the host, whatever the guest does meanwhile.
+	nmi=$(nmis)
+	mwindow run 140 sh -c 'work-loop 16000000; sleep 2'
+	echo "ticks $(($(nmis) - nmi))"
+	guest_exact "NMI watchdog on again"
+	mark watchdog
+
+	guest_stop
+	including_start
+	including_end
+	check "perf counts guests again when they are gone: $including" [ "$including" -gt 1000 ]
+	is "$(dmesg | grep -ci 'NMI received for unknown reason')" 0 "no unknown NMI"
+}
+
+# Two CPUs, one of which comes and goes.
+guest_to() { for t in /proc/"$qemu"/task/*; do taskset -p "$1" "${t##*/}" >/dev/null; done; }
+online() { echo "$1" >/sys/devices/system/cpu/cpu1/online; }
+
+# The VM's cgroup on the guest's CPU: a hardware event has lost the guest's time, and
+# none has more time than there was.
+cgroup_times() { # MILLISECONDS
+	awk -F, -v most="$1" '
+		$4 == "vm" { time[$3] = $5 }
+		END {
+			hard = time["instructions:uH"]; soft = time["cpu-clock"]
+			printf "enabled %d ns, of which %d ns not for guests\n", soft, hard
+			exit !(hard > 0) || hard > soft / 2 || soft > most * 1000000
+		}' /tmp/cgroup.out
+}
+
+hotplug() {
+	guest_start
+	guest_to 2
+	mark guest
+	sleep 0.3
+	guest_exact "a CPU for the guest"
+
+	# Events of all CPUs, of a task and of a cgroup, while the CPU goes and comes.
+	taskset 2 sh -c 'while :; do sleep 0.1; done' &
+	sleeper=$!
+	(exec perf stat -x, -a -e instructions:uDH,cycles:DH -o /tmp/all.out until_end 1) &
+	all=$!
+	(exec perf stat -x, -e instructions:uH -o /tmp/task.out -p $sleeper until_end 2) &
+	task=$!
+	(exec perf stat -x, -C 1 -e instructions:uH,cpu-clock -G vm,vm -o /tmp/cgroup.out until_end 3) &
+	cgroup=$!
+	until [ -e /tmp/until.1 ] && [ -e /tmp/until.2 ] && [ -e /tmp/until.3 ]; do sleep 0.1; done
+	sleep 0.5
+	start=$(cut -d' ' -f1 /proc/uptime | tr -d .)
+	online 0
+	is "$(cat /sys/devices/system/cpu/online)" 0 "the guest's CPU goes"
+	guest_exact "its CPU is gone"
+	both=$(lines $INSNS $BRANCHES)
+	is "$(more -e instructions:uH,branches:uH work-loop)" "$both" "its CPU is gone: events of a task are exact"
+	online 1
+	is "$(cat /sys/devices/system/cpu/online)" 0-1 "the CPU is back"
+	guest_to 2
+	guest_exact "its CPU is back"
+	is "$(more -e instructions:uH,branches:uH taskset 2 work-loop)" "$both" "its CPU is back: events of a task on it are exact"
+	end=$(cut -d' ' -f1 /proc/uptime | tr -d .)
+	touch /tmp/end
+	wait $all $task $cgroup
+	kill $sleeper
+	is "$(cat /tmp/all.out /tmp/task.out | grep -c '^[1-9]')" 3 "events of all CPUs and of a task have seen it go"
+	check "times of the VM's cgroup, of events that have seen it go" cgroup_times $((10 * (end - start) + 3000))
+
+	# New ones, on the CPU that was away.
+	perf stat -x, -C 1 -e instructions:uH,cpu-clock -G vm,vm -o /tmp/cgroup.out sleep 0.5
+	check "times of the VM's cgroup, on the CPU that is back" cgroup_times 1000
+	is "$(all_guests)" "<not supported>" "perf cannot count guests beside one"
+	guest_stop
+	check "perf counts guests again when they are gone, on both CPUs" \
+		perf stat -x, -a -A -e instructions:GH -o /tmp/cgroup.out sleep 0.1
+	is "$(grep -c '^CPU[01],[0-9]' /tmp/cgroup.out)" 2 "... there is a count of each"
+	is "$(dmesg | grep -ci 'NMI received for unknown reason')" 0 "no unknown NMI"
+}
+
+scaled() { # INSTRUCTIONS
+	awk -F, -v want="$1" -v loops=2000000 '
+		BEGIN {
+			n["r00c0:uDH"] = 7; n["r00c2:uH"] = n["r00c4:uH"] = 3
+			n["r81d0:uH"] = n["r82d0:uH"] = n["r0129:uH"] = n["r0229:uH"] = 2
+		}
+		$3 in n {
+			off = 100 * ($1 - n[$3] * loops) / (n[$3] * loops)
+			printf "%s %d, %+.2f %%, on a counter %s %% of the time\n", $3, $1, off, $5
+			pinned = $3 ~ /D/
+			if (off < -5 || off > 5 || (pinned ? $5 != 100 : $5 < 20 || $5 >= 100))
+				bad = 1
+			rows++
+		}
+		END { exit bad || rows != 11 }' /tmp/turns
+}
+
+
+# Version 1: version 2 gives cgroups no perf_event state before another controller is
+# enabled, and here is none.
+mount -t cgroup -o perf_event cgroup $CG || bail "no cgroups"
+mkdir $CG/vm $CG/work
+mkdir /tmp/bin
+cat >/tmp/bin/in_cgroup <<EOT
+#!/bin/sh
+echo 0 >$CG/\$1/cgroup.procs
+exec work-loop \$2
+EOT
+cat >/tmp/bin/until_end <<EOT
+#!/bin/sh
+touch /tmp/until.\$1
+until [ -e /tmp/end ]; do sleep 0.1; done
+EOT
+chmod 755 /tmp/bin/*
+PATH=/tmp/bin:$PATH
+kvm_mediated "${MEDIATED:-Y}"
+is "$(kvm_param enable_mediated_pmu)" Y "enable_mediated_pmu"
+if [ "$CPUS" = 1 ]; then beside; else hotplug; fi
