@@ -50,8 +50,13 @@
 DEFINE_PER_CPU(bool, x86_perf_guest_owner);
 static DEFINE_PER_CPU(bool, x86_perf_guest_no_strays);
 
-/* Late interrupts: of a guest's overflow, and of one of perf's. */
+/*
+ * Late interrupts: of a guest's overflow, and of one of perf's.  Those that meet
+ * are one, so more than one latched and one in service cannot be on their way.
+ */
 enum { DUE_GUEST, DUE_PERF, NR_DUE };
+#define MAX_DUE	2
+
 struct x86_perf_guest_due {
 	unsigned int	nr;
 	unsigned long	until;
@@ -210,8 +215,29 @@ static void x86_perf_guest_expect(int who)
 	struct x86_perf_guest_due *due = this_cpu_ptr(&x86_perf_guest_due[who]);
 
 	/* An NMI may claim at any point. */
+	if (time_after(jiffies, due->until))
+		due->nr = 0;
 	due->until = jiffies + HZ / 10;
-	this_cpu_inc(x86_perf_guest_due[who].nr);
+	if (due->nr < MAX_DUE)
+		this_cpu_inc(x86_perf_guest_due[who].nr);
+}
+
+static bool x86_perf_guest_claim_one(int who)
+{
+	struct x86_perf_guest_due *due = this_cpu_ptr(&x86_perf_guest_due[who]);
+	unsigned int nr = READ_ONCE(due->nr);
+
+	if (nr && time_after(jiffies, due->until)) {
+		due->nr = 0;
+		return false;
+	}
+
+	do {
+		if (!nr)
+			return false;
+	} while (!this_cpu_try_cmpxchg(x86_perf_guest_due[who].nr, &nr, nr - 1));
+
+	return true;
 }
 
 /**
@@ -239,20 +265,7 @@ EXPORT_SYMBOL_GPL(x86_perf_guest_found);
  */
 bool x86_perf_guest_claim_pmi(void)
 {
-	int i;
-
-	for (i = 0; i < NR_DUE; i++) {
-		struct x86_perf_guest_due *due = this_cpu_ptr(&x86_perf_guest_due[i]);
-
-		if (due->nr && time_after(jiffies, due->until))
-			due->nr = 0;
-		if (due->nr) {
-			due->nr--;
-			return true;
-		}
-	}
-
-	return false;
+	return x86_perf_guest_claim_one(DUE_GUEST) || x86_perf_guest_claim_one(DUE_PERF);
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_claim_pmi);
 
