@@ -17,6 +17,7 @@
 #        --cpus N  --mem MB  --timeout SECONDS (of the machine's clock)
 #        --cpu FLAGS          default: host,pmu=on
 #        --append TEXT        guest's kernel command line
+#        --files DIR          goes into its file system
 #        --qemu ARGS          more words for QEMU
 #   mwindow open|close|mark|run ID ...   windows of the machine log
 #   work-loop, pmu-selfcount             workloads of known counts, here and in the guest
@@ -103,7 +104,7 @@ kvm_mediated() {
 }
 
 l2() {
-	l2_cpus=1 l2_mem=256 l2_cpu=host,pmu=on l2_append='' l2_qemu='' l2_timeout=300
+	l2_cpus=1 l2_mem=256 l2_cpu=host,pmu=on l2_append='' l2_qemu='' l2_files='' l2_timeout=300
 	while [ $# -gt 1 ]; do
 		case $1 in
 		--legacy) kvm_mediated N || return 125; shift ;;
@@ -113,6 +114,7 @@ l2() {
 		--cpu) l2_cpu=$2; shift 2 ;;
 		--timeout) l2_timeout=$2; shift 2 ;;
 		--append) l2_append=$2; shift 2 ;;
+		--files) l2_files=$2; shift 2 ;;
 		--qemu) l2_qemu=$2; shift 2 ;;
 		*) echo "l2: unknown option $1" >&2; return 125 ;;
 		esac
@@ -122,6 +124,8 @@ l2() {
 	echo "$1" >"$l2_dir/command"
 	cp /machine/l2/initrd "$l2_dir/initrd"
 	(cd "$l2_dir" && echo command | cpio -o -H newc 2>/dev/null) >>"$l2_dir/initrd"
+	[ -z "$l2_files" ] ||
+		(cd "$l2_files" && find . | cpio -o -H newc 2>/dev/null) >>"$l2_dir/initrd"
 	# shellcheck disable=SC2086
 	timeout "$l2_timeout" qemu-system-x86_64 -accel kvm $L2_MACHINE -nodefaults -no-user-config \
 		-no-reboot -display none -cpu "$l2_cpu" -smp "$l2_cpus" -m "$l2_mem" \

@@ -6,7 +6,8 @@
  *	Read each event, open window ID of the machine log, ten times run the block of
  *	known counts LOOPS times and sleep MS milliseconds, close it, read again; print
  *		window ID EVENT COUNT ENABLED RUNNING
- *	for each event, the differences.  Before that, the same with an empty window
+ *	for each event, the differences, and the like for "all": the first event's, from
+ *	before the first reading to after the last.  Before that, the same with an empty window
  *	ID + 1: from it comes what a read adds between its own moment and the window's.
  *
  * host-count rdpmc ROUNDS LOOPS [INDEX...]
@@ -42,6 +43,7 @@ struct event {
 };
 
 static struct event events[MAX_EVENTS];
+static struct value last;
 static int nr_events;
 static unsigned long word;
 
@@ -119,6 +121,8 @@ static void read_all(int after)
 		if (my_syscall3(__NR_read, events[i].fd, after ? &events[i].after : &events[i].before,
 				sizeof(struct value)) != sizeof(struct value))
 			die(events[i].name, "no counter");
+	if (after)
+		read(events[0].fd, &last, sizeof(last));
 }
 
 static void out32(unsigned int op, unsigned int id)
@@ -142,15 +146,19 @@ static __attribute__((noinline)) void window(unsigned int id, unsigned long loop
 	read_all(1);
 }
 
+static void window_print_value(unsigned int id, const char *name, const struct value *before, const struct value *after)
+{
+	printf("window %u %s %llu %llu %llu\n", id, name, after->count - before->count,
+	       after->enabled - before->enabled, after->running - before->running);
+}
+
 static void window_print(unsigned int id)
 {
 	int i;
 
 	for (i = 0; i < nr_events; i++)
-		printf("window %u %s %llu %llu %llu\n", id, events[i].name,
-		       events[i].after.count - events[i].before.count,
-		       events[i].after.enabled - events[i].before.enabled,
-		       events[i].after.running - events[i].before.running);
+		window_print_value(id, events[i].name, &events[i].before, &events[i].after);
+	window_print_value(id, "all", &events[0].before, &last);
 }
 
 static unsigned long long rdpmc(unsigned int index)
