@@ -10,9 +10,7 @@ import subprocess
 
 from machinetest import BUILD, TOP, main, ok, windows
 
-# With two processors the guest's kernel dies now and then, with or without a mediated PMU:
-# the emulator's fault, not found yet.  That part is for make check-all.
-MODELS = ["intel-8+3", "intel-8+4", "amd-v2"] + (["amd-v2x2"] if os.environ.get("ALL") else [])
+MODELS = ["intel-8+3", "intel-8+4", "amd-v2", "intel-8+3x2", "amd-v2x2"]
 STEP = 10		# ns of the machine's clock
 # Instructions from where the first host event stops for a guest to where the last
 # one counts again.  An event cannot count them; at most this many, each time.

@@ -12,10 +12,15 @@
 #include <x86intrin.h>
 
 #include "apic.h"
+#include "kselftest_harness.h"
 #include "kvm_util.h"
 #include "pmu.h"
 #include "processor.h"
 #include "test_util.h"
+
+/* Half a minute is not enough with sanitizers, on an emulator. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT		300
 
 #define APIC_LVTPC			0x340
 

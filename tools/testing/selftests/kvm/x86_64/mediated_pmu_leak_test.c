@@ -46,7 +46,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "kselftest_harness.h"
 #include "mediated_pmu.h"
 
 #define NOT_MEDIATED	"PMUs are not mediated"

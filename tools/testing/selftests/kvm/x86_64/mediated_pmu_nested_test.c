@@ -6,7 +6,6 @@
  * What does not depend on how KVM makes a PMU is tested with
  * enable_mediated_pmu=0 too.
  */
-#include "kselftest_harness.h"
 #include "mediated_pmu.h"
 #include "svm_util.h"
 #include "vmx.h"

@@ -6,7 +6,6 @@
  * Most of that holds for a PMU emulated with perf events as well, so the test
  * is of use with enable_mediated_pmu=0 too.
  */
-#include "kselftest_harness.h"
 #include "mediated_pmu.h"
 
 #define LOOPS		25
