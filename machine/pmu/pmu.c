@@ -1260,42 +1260,49 @@ void pmu_branch(struct pmu *pmu, uint64_t ip, uint64_t target, bool taken)
 	pmu->feed.branch_misses += miss;
 }
 
-/* Look the line up and bring it to the front; true on a hit. */
-static bool cache_touch(struct priv *p, uint64_t paddr, bool evict)
+/*
+ * Look the line up and bring it to the front, those before it move back by one;
+ * true on a hit.  One pass, as most accesses hit one of the first.
+ */
+static inline bool cache_touch(struct priv *p, uint64_t line)
 {
-	uint64_t line = paddr >> PMU_LINE_SHIFT;
+	uint64_t *set = p->cache[line % CACHE_SETS];
+	uint64_t moved = ++line, next;	/* 0 is an empty way */
+	unsigned int way;
+
+	for (way = 0; way < CACHE_WAYS; way++) {
+		next = set[way];
+		set[way] = moved;
+		if (next == line)
+			return true;
+		moved = next;
+	}
+	return false;
+}
+
+/* Look the line up and drop it; true if it was there. */
+static bool cache_drop(struct priv *p, uint64_t line)
+{
 	uint64_t *set = p->cache[line % CACHE_SETS];
 	unsigned int way;
-	bool hit;
 
 	line++;
-	if (set[0] == line && !evict)
-		return true;
-
 	for (way = 0; way < CACHE_WAYS && set[way] != line; way++)
 		;
-	hit = way < CACHE_WAYS;
-
-	if (evict) {
-		if (hit) {
-			memmove(&set[way], &set[way + 1], (CACHE_WAYS - 1 - way) * sizeof(*set));
-			set[CACHE_WAYS - 1] = 0;
-		}
-		return hit;
-	}
-
-	if (!hit)
-		way = CACHE_WAYS - 1;
-	memmove(&set[1], &set[0], way * sizeof(*set));
-	set[0] = line;
-	return hit;
+	if (way == CACHE_WAYS)
+		return false;
+	memmove(&set[way], &set[way + 1], (CACHE_WAYS - 1 - way) * sizeof(*set));
+	set[CACHE_WAYS - 1] = 0;
+	return true;
 }
 
 void pmu_cache_access(struct pmu *pmu, uint64_t paddr)
 {
+	uint64_t line = paddr >> PMU_LINE_SHIFT;
+
 	pmu->feed.cache_refs++;
-	pmu->feed.cache_misses += !cache_touch(priv_of(pmu), paddr, false);
-	pmu->last_line = paddr >> PMU_LINE_SHIFT;
+	pmu->feed.cache_misses += !cache_touch(priv_of(pmu), line);
+	pmu->last_line = line;
 }
 
 void pmu_mem_bulk(struct pmu *pmu, uint64_t paddr, uint32_t nr, uint32_t size, bool write)
@@ -1317,13 +1324,13 @@ void pmu_mem_bulk(struct pmu *pmu, uint64_t paddr, uint32_t nr, uint32_t size, b
 		return;
 	pmu->feed.cache_refs += nr;
 	for (line = paddr >> PMU_LINE_SHIFT; line <= last; line++)
-		pmu->feed.cache_misses += !cache_touch(priv_of(pmu), line << PMU_LINE_SHIFT, false);
+		pmu->feed.cache_misses += !cache_touch(priv_of(pmu), line);
 	pmu->last_line = last;
 }
 
 void pmu_flush(struct pmu *pmu, uint64_t paddr)
 {
 	pmu->feed.cache_refs++;
-	pmu->feed.cache_misses += !cache_touch(priv_of(pmu), paddr, true);
+	pmu->feed.cache_misses += !cache_drop(priv_of(pmu), paddr >> PMU_LINE_SHIFT);
 	pmu->last_line = UINT64_MAX;
 }

@@ -2,6 +2,9 @@
 /*
  * papi-count N EVENT...: PAPI counts all of the events at once around the block
  * of known counts: "EVENT COUNT", the count of N rounds less that of one.
+ *
+ * PAPI reads a running event after the other with RDPMC, again if it was interrupted,
+ * and what that takes counts too.  So each is the least of three.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,11 +21,21 @@ static void check(const char *what, int status)
 	exit(1);
 }
 
-static void count(int set, unsigned long n, long long *value)
+static void count(int set, unsigned long n, long long *least)
 {
-	check("start", PAPI_start(set));
-	work_block(n, &word);
-	check("stop", PAPI_stop(set, value));
+	long long value[16];
+	int i, try;
+
+	for (i = 0; i < 16; i++)
+		least[i] = -1;
+	for (try = 0; try < 3; try++) {
+		check("start", PAPI_start(set));
+		work_block(n, &word);
+		check("stop", PAPI_stop(set, value));
+		for (i = 0; i < PAPI_num_events(set); i++)
+			if (least[i] < 0 || value[i] < least[i])
+				least[i] = value[i];
+	}
 }
 
 int main(int argc, char **argv)
