@@ -3,7 +3,8 @@
 # KVM is loaded with the parameter off, runs guests of its own, and that guest's perf
 # counts beside them.  L1 is the machine's host, L2 the guest with KVM, L3 its guests.
 # For machine/run, which looks for what to bring: selftest pmu_event_filter_test,
-# selftest vmx_pmu_caps_test, selftest mediated_pmu_test, selftest mediated_pmu_pmi_test.
+# selftest vmx_pmu_caps_test, selftest mediated_pmu_test, selftest mediated_pmu_pmi_test,
+# selftest state_test.
 
 case $MODEL in
 intel*) tests="pmu_event_filter_test vmx_pmu_caps_test mediated_pmu_test mediated_pmu_pmi_test" ;;
@@ -11,7 +12,7 @@ intel*) tests="pmu_event_filter_test vmx_pmu_caps_test mediated_pmu_test mediate
 esac
 mkdir -p /tmp/more/nested
 for kvm_mod in $KVM_MODULES; do cp "/machine/modules/$kvm_mod.ko" /tmp/more/nested; done
-for test in $tests; do cp "/machine/selftests/$test" /tmp/more/nested; done
+for test in $tests state_test; do cp "/machine/selftests/$test" /tmp/more/nested; done
 
 # In L2; its output is looked at below.
 cat >/tmp/nested <<EOT
@@ -33,7 +34,7 @@ for n in 0000001 0100001; do
 	wait
 done
 # Its guests and the rest are all there is; nothing counts twice, and the entry once.
-perf stat -x, -a -e '{instructions:kH,instructions:kG,instructions:k}' /nested/pmu_event_filter_test 2>&1 >/dev/null |
+perf stat -x, -a -e '{instructions:kH,instructions:kG,instructions:k}' /nested/state_test 2>&1 >/dev/null |
 	sed 's/^/sum,/'
 pmu-selfcount && echo "nested: selfcount 0"
 dmesg | grep -ci 'NMI received for unknown reason' | sed 's/^/nested: unknown /'
@@ -59,8 +60,15 @@ for how in alone beside; do
 done
 host=$(field sum instructions:kH) guests=$(field sum instructions:kG) all=$(field sum instructions:k)
 diag "host $host, guests $guests, all $all"
-check "L2's perf sees its guests" [ "$guests" -gt 100000 ]
-is "$((host + guests))" "$all" "L2's perf: itself and its guests are all there is"
+check "L2's perf sees its guests" [ "$guests" -gt 2000 ]
+case $MODEL in
+intel*) is "$((host + guests))" "$all" "L2's perf: itself and its guests are all there is" ;;
+*)
+	# Without GLOBAL_CTL, which this QEMU does not offer, its perf starts one counter after
+	# the other.  There are more than 200 entries: one instruction for each would be seen.
+	missed=$((all - host - guests))
+	check "L2's perf: itself and its guests are all there is, but for $missed" [ "${missed#-}" -lt 100 ] ;;
+esac
 is "$(value selfcount)" 0 "L2's programs count themselves"
 is "$(value unknown)" 0 "no unknown NMI in L2"
 is "$(dmesg | grep -ci 'NMI received for unknown reason')" 0 "no unknown NMI in L1"
