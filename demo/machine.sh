@@ -8,44 +8,12 @@
 step_n=0
 step() { step_n=$((step_n + 1)); echo "@ $step_n $1"; mwindow mark $step_n; }
 
-# A guest that takes commands: what goes to fd 6 runs there, the output comes
-# from fd 5, up to a line "=DONE STATUS".
-guest_start() {
-	kvm_mediated "$1" || bail "KVM does not load with enable_mediated_pmu=$1"
-	echo "param $(kvm_param enable_mediated_pmu)"
-	rm -f /tmp/in /tmp/out
-	mkfifo /tmp/in /tmp/out
-	exec 5<>/tmp/out 6<>/tmp/in
-	# shellcheck disable=SC2086
-	qemu-system-x86_64 -accel kvm $L2_MACHINE -nodefaults -no-user-config -no-reboot \
-		-display none -cpu host,pmu=on -m 256 -serial stdio -kernel /machine/l2/kernel \
-		-initrd /machine/l2/initrd \
-		-append "console=ttyS0 quiet panic=-1 reboot=t nokaslr nmi_watchdog=0 $L2_CMDLINE" \
-		</tmp/in >/tmp/out 2>&1 5>&- 6>&- &
-	guest_pid=$!
-	guest_wait || bail "the guest does not come up"
-}
-
-guest_wait() {
-	while read -t 120 -r line <&5; do
-		case $line in
-		"=DONE "*) guest_status=${line#=DONE }; return 0 ;;
-		*) echo "$line" ;;
-		esac
-	done
-	return 1
-}
-
-guest() {
-	echo "$*" >&6
-	guest_wait || bail "the guest does not answer: $*"
-	[ "$guest_status" = 0 ] || echo "status $guest_status"
-}
-
-guest_stop() {
-	echo "mexit --reboot" >&6
-	wait $guest_pid
-	exec 5>&- 6>&-
+# In the guest; its output is figures.
+guest_does() {
+	guest demo "$*"
+	status=$?
+	[ $status != 125 ] || bail "the guest does not answer: $*"
+	[ $status = 0 ] || echo "status $status"
 }
 
 # Host perf with every counter pinned, from host_pin to host_unpin.  Its counters
@@ -98,46 +66,48 @@ measure() {
 	for event in $host_events; do pin="$pin -e $event$modifier"; done
 
 	step "$mode/start"
-	guest_start $param
+	kvm_mediated $param || bail "KVM does not load with enable_mediated_pmu=$param"
+	echo "param $(kvm_param enable_mediated_pmu)"
+	guest_start demo
 
 	# The guest has not used its PMU yet; the host has no event but its NMI
 	# watchdog, and then not even that.
 	step "$mode/idle-watchdog"
-	guest cpuid-loop
+	guest_does cpuid-loop
 	echo 0 >/proc/sys/kernel/nmi_watchdog
 	step "$mode/idle"
-	guest cpuid-loop
+	guest_does cpuid-loop
 	step "$mode/active"
-	guest perf stat -x, -e $gp4 cpuid-loop
+	guest_does perf stat -x, -e $gp4 cpuid-loop
 	echo 1 >/proc/sys/kernel/nmi_watchdog
 
 	# As a real-time task nothing else in the guest runs in the window: neither perf
 	# itself, which would go on before it waits for region, nor a daemon.
 	step "$mode/best-user"
-	guest chrt -f 1 perf stat -x, -e $user region
+	guest_does chrt -f 1 perf stat -x, -e $user region
 
 	step "$mode/best-both"
-	guest around instructions branches cycles
+	guest_does around instructions branches cycles
 
 	step "$mode/ten"
 	mwindow open 3
-	guest perf stat -x, -e $ten true
+	guest_does perf stat -x, -e $ten true
 	mwindow close 3
 
 	step "$mode/interval"
 	mwindow open 3
-	guest perf stat -x, -e cycles,instructions -I 1000 -a sleep 10
+	guest_does perf stat -x, -e cycles,instructions -I 1000 -a sleep 10
 	mwindow close 3
 
 	step "$mode/worst"
 	echo "pinned $(echo "$host_events" | wc -w)"
 	# shellcheck disable=SC2086
 	host_pin $pin
-	guest chrt -f 1 perf stat -x, -e $user region
+	guest_does chrt -f 1 perf stat -x, -e $user region
 	host_unpin
 
 	step "$mode/stop"
-	guest_stop
+	guest_stop demo
 }
 
 for mode in ${MODES:-legacy mediated}; do measure "$mode"; done

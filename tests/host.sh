@@ -19,13 +19,10 @@ intel*) by_turns="r00c4 r81d0 r82d0 r00c4 r81d0 r82d0 r00c4 r81d0 r82d0 r00c4" ;
 *) by_turns="r00c2 r0129 r0229 r00c2 r0129 r0229 r00c2 r0129 r0229 r00c2" ;;
 esac
 
-# A guest that takes commands, line by line; the answer to each ends with =DONE.
-cat >/tmp/command <<'EOT'
-exec </dev/ttyS0
-stty raw -echo
+# The guest's counters are in use all the time, in both modes, and its programs count
+# themselves over and over.
+busy='
 : >/tmp/rounds
-# The guest's counters are in use all the time, in both modes, and its programs
-# count themselves over and over.
 perf stat -a -o /tmp/all -e cycles,instructions,branches sleep 100000 &
 rounds() {
 	while :; do
@@ -36,73 +33,40 @@ rounds() {
 }
 rounds &
 echo $! >/tmp/rounds.pid
-echo "=DONE 0"
-while read -r line; do
-	(eval "$line") </dev/null >/tmp/command.out 2>&1
-	status=$?
-	cat /tmp/command.out
-	echo "=DONE $status"
-done
-EOT
-cp /machine/l2/initrd /tmp/initrd
-(cd /tmp && echo command | cpio -o -H newc 2>/dev/null) >>/tmp/initrd
-
-guest_answer() {
-	# shellcheck disable=SC3045 # busybox has -t
-	while read -t 100 -r line; do
-		case $line in
-		"=DONE "*) return "${line#=DONE }" ;;
-		*) echo "$line" ;;
-		esac
-	done <&3
-	return 125
-}
-guest() { echo "$1" >/tmp/p.in; guest_answer; }
-
-guest_qemu() { # word...
-	# shellcheck disable=SC2086
-	exec qemu-system-x86_64 -accel kvm $L2_MACHINE -nodefaults -no-user-config -no-reboot \
-		-display none -cpu host,pmu=on -m 256 -kernel /machine/l2/kernel -initrd /tmp/initrd \
-		-append "console=ttyS0 quiet panic=-1 reboot=t nokaslr nmi_watchdog=0 $L2_CMDLINE" "$@"
-}
-
-guest_start() {
-	mkfifo /tmp/p.in /tmp/p.out
-	# Both ends: an open() that waits could be interrupted by a child that ends.
-	exec 3<>/tmp/p.out
-	(
-		echo 0 >$CG/vm/cgroup.procs
-		guest_qemu -chardev pipe,id=p,path=/tmp/p -serial chardev:p
-	) </dev/null >/tmp/qemu.out 2>&1 &
-	qemu=$!
-	guest_answer >/tmp/boot.out || { cat /tmp/boot.out /tmp/qemu.out; bail "the guest does not come up"; }
+'
+busy_start() {
+	echo 0 >$CG/vm/cgroup.procs
+	guest_start g
+	echo 0 >$CG/cgroup.procs
+	# shellcheck disable=SC2154 # of guest_start
+	qemu=$guest_pid
+	guest g "$busy"
 	rounds=0
 }
 
-guest_stop() {
-	if ! kill $qemu; then
-		not_ok "the guest is there to the end"
-		diag "$(cat /tmp/qemu.out; timeout 1 cat <&3)"
-	fi
-	wait $qemu
-	rm /tmp/p.in /tmp/p.out
+busy_stop() {
+	kill -0 "$qemu"
+	is $? 0 "the guest is there to the end"
+	kill "$qemu"
+	wait "$qemu"
+	rm -r /tmp/guest.g
 }
 
 # The guest is at work all the time, and prints in the midst of it.
 guest_prints() {
-	guest "work-loop 2200000; seq 20 >/dev/ttyS0; work-loop 8000000" >/tmp/printed &
+	guest g "for i in 1 2 3 4 5 6; do work-loop 2200000; seq 20 >/dev/ttyS0; done" >/tmp/printed &
 	printing=$!
 	sleep 0.05
 }
 
 # The guest has counted itself meanwhile, each time exactly.
 guest_exact() { # during what
-	guest 'wc -l </tmp/rounds; cat /tmp/wrong 2>/dev/null' >/tmp/rounds
+	guest g 'wc -l </tmp/rounds; cat /tmp/wrong 2>/dev/null' >/tmp/rounds
 	before=$rounds
 	rounds=$(head -n 1 /tmp/rounds)
 	is "$(sed 1d /tmp/rounds)" "" "$1: the guest's counts are exact"
 	check "$1: the guest was busy, $((rounds - before)) rounds" [ "$rounds" -gt "$before" ] ||
-		guest 'ps; dmesg | tail -n 20' | sed 's/^/# guest: /'
+		guest g 'ps; dmesg | tail -n 20' | sed 's/^/# guest: /'
 }
 
 # What perf stat OPTION... COMMAND N counts more if N is LOOPS + 1 rather than 1: in
@@ -142,24 +106,24 @@ nmis() { awk '$1 == "NMI:" { print $2 }' /proc/interrupts; }
 # One CPU, all on it.
 beside() {
 	# For comparison: nothing takes the counters away, kernel mode is exact too.
-	host-count window 100 $((LOOPS / 10)) 5 cpu:instructions:uD cpu:instructions:kD cpu:branches:uD cpu:branches:kD
+	host-count quiet 100 $((LOOPS / 10)) 5 cpu:instructions:uD cpu:instructions:kD cpu:branches:uD cpu:branches:kD
 
 	# Who comes first has it.
 	including_start
-	(guest_qemu) </dev/null >/tmp/busy.out 2>&1 &
-	refused=$!
-	# It takes two seconds; one that runs must not go on.
-	for i in 1 2 3 4 5 6; do
+	guest_boot refused
+	refused=$guest_pid
+	# It takes some seconds; one that runs must not go on.
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 		kill -0 $refused 2>/dev/null || break
 		sleep 1
 	done
 	kill $refused 2>/dev/null
 	wait $refused
-	check "no guest while perf counts guests: $(head -n 1 /tmp/busy.out)" grep -qi "device or resource busy" /tmp/busy.out
+	check "no guest while perf counts guests: $(head -n 1 /tmp/guest.refused/qemu)" grep -qi "device or resource busy" /tmp/guest.refused/qemu
 	including_end
 	check "... and perf has counted: $including" [ "$including" -gt 1000 ]
 
-	guest_start
+	busy_start
 	mark guest
 	is "$(all_guests)" "<not supported>" "perf cannot count guests beside one"
 
@@ -190,20 +154,20 @@ beside() {
 	# For the oracle's steps to be the guest's time it must do no REP, i.e. clear no pages:
 	# it counts itself no more for a while.  Its main thread works too: it prints.  What
 	# all tasks have together is what the CPU has.
-	guest 'kill -STOP $(cat /tmp/rounds.pid)'
+	guest g 'kill -STOP $(cat /tmp/rounds.pid)'
 	read -r shell _ </proc/self/stat
 	threads="self:instructions:u $shell:instructions:u"
 	for t in /proc/"$qemu"/task/*; do threads="$threads ${t##*/}:instructions:u"; done
 	guest_prints
 	# shellcheck disable=SC2086
-	host-count window 110 $((LOOPS / 10)) 15 cpu:instructions:uD cpu:instructions:kD cpu:cycles:uD cpu:branches:u cpu:cpu-clock: \
+	host-count quiet 110 $((LOOPS / 10)) 15 cpu:instructions:uD cpu:instructions:kD cpu:cycles:uD cpu:branches:u cpu:cpu-clock: \
 		$printing:instructions:u $threads
 	wait $printing
 
 	# Cgroups: what is not the VM's is the other's.
 	echo 0 >$CG/work/cgroup.procs
 	guest_prints
-	host-count window 120 $((LOOPS / 10)) 15 cpu:instructions:u cpu:cpu-clock: \
+	host-count quiet 120 $((LOOPS / 10)) 15 cpu:instructions:u cpu:cpu-clock: \
 		$CG/vm:instructions:u $CG/vm:cpu-clock: $CG/work:instructions:u $CG/work:cpu-clock:
 	wait $printing
 	echo 0 >$CG/cgroup.procs
@@ -225,7 +189,7 @@ beside() {
 	host-count window 130 200000 15 cpu:branches:uD cpu:cpu-clock: $twelve
 	wait $printing
 	echo 4 >$MUX
-	guest 'kill -CONT $(cat /tmp/rounds.pid)'
+	guest g 'kill -CONT $(cat /tmp/rounds.pid)'
 
 	# shellcheck disable=SC2086
 	check "RDPMC in user mode: exact, and no value of the guest" host-count rdpmc 15 $LOOPS $indices
@@ -247,7 +211,7 @@ beside() {
 	guest_exact "NMI watchdog on again"
 	mark watchdog
 
-	guest_stop
+	busy_stop
 	including_start
 	including_end
 	check "perf counts guests again when they are gone: $including" [ "$including" -gt 1000 ]
@@ -271,7 +235,7 @@ cgroup_times() { # MILLISECONDS
 }
 
 hotplug() {
-	guest_start
+	busy_start
 	guest_to 2
 	mark guest
 	sleep 0.3
@@ -310,7 +274,7 @@ hotplug() {
 	perf stat -x, -C 1 -e instructions:uH,cpu-clock -G vm,vm -o /tmp/cgroup.out sleep 0.5
 	check "times of the VM's cgroup, on the CPU that is back" cgroup_times 1000
 	is "$(all_guests)" "<not supported>" "perf cannot count guests beside one"
-	guest_stop
+	busy_stop
 	check "perf counts guests again when they are gone, on both CPUs" \
 		perf stat -x, -a -A -e instructions:GH -o /tmp/cgroup.out sleep 0.1
 	is "$(grep -c '^CPU[01],[0-9]' /tmp/cgroup.out)" 2 "... there is a count of each"

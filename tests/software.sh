@@ -45,41 +45,6 @@ PERIOD=100003
 PERF_TESTS="4 8 28 35 71"
 PERF_TESTS_OK="4.2 4.3 8 28 35 71.1"
 
-# Guests that take commands: guest NAME COMMANDS runs them there.
-guest_start() { # name memory initrd
-	g=/tmp/guest.$1
-	mkdir "$g"
-	mkfifo "$g/p.in" "$g/p.out"
-	# shellcheck disable=SC2086
-	qemu-system-x86_64 -accel kvm $L2_MACHINE -nodefaults -no-user-config -no-reboot \
-		-display none -cpu host,pmu=on -m "$2" -chardev "pipe,id=p,path=$g/p" -serial chardev:p \
-		-kernel /machine/l2/kernel -initrd "$3" \
-		-append "console=ttyS0 quiet panic=-1 reboot=t nokaslr nmi_watchdog=0 $L2_CMDLINE" \
-		</dev/null >"$g/qemu" 2>&1 &
-	echo $! >"$g/pid"
-	guest_end "$1" >"$g/boot" || { cat "$g/boot" "$g/qemu"; bail "guest $1 does not come up"; }
-}
-
-# QEMU has both ends of both pipes open: nothing gets lost between these two.
-guest_begin() { printf '%s\n=RUN\n' "$2" >"/tmp/guest.$1/p.in"; }
-guest_end() {
-	# shellcheck disable=SC3045 # busybox has -t
-	while read -t 200 -r line; do
-		case $line in
-		"=DONE "*) return "${line#=DONE }" ;;
-		*) echo "$line" ;;
-		esac
-	done <"/tmp/guest.$1/p.out"
-	return 125
-}
-guest() { guest_begin "$1" "$2"; guest_end "$1"; }
-
-guest_stop() {
-	guest_begin "$1" "exit 0"
-	wait "$(cat "/tmp/guest.$1/pid")"
-	rm -r "/tmp/guest.$1"
-}
-
 kvm_stat() { cat /sys/kernel/debug/kvm/"$(cat "/tmp/guest.$1/pid")"-*/"$2"; }
 
 # The counters of KVM for guest $1 before and after commands $2: what they add is
@@ -107,7 +72,7 @@ mkfifo /tmp/host.on /tmp/host.end
 
 # A guest with next to nothing in it; takes commands, too.
 small_initrd() {
-	mkdir -p /tmp/small/bin /tmp/small/dev /tmp/small/tmp /tmp/small/proc
+	mkdir -p /tmp/small/bin /tmp/small/usr/bin /tmp/small/dev /tmp/small/tmp /tmp/small/proc
 	cp /usr/bin/busybox /machine/bin/work-loop /machine/bin/pmu-selfcount /machine/bin/mexit /tmp/small/bin
 	for applet in sh stty cat mount; do ln -s busybox "/tmp/small/bin/$applet"; done
 	cat >/tmp/small/init <<-'EOT'
@@ -118,7 +83,7 @@ small_initrd() {
 		mexit --reboot
 	EOT
 	chmod 755 /tmp/small/init
-	cp /tmp/sw/command /tmp/small
+	cp /machine/bin/take-commands /tmp/small/usr/bin
 	(cd /tmp/small && find . | cpio -o -H newc 2>/dev/null) >/tmp/small.cpio
 }
 
@@ -188,7 +153,7 @@ measure metal here "$papi_tool"
 mark metal
 
 kvm_mediated N || bail "KVM does not load"
-guest_start a 256 /machine/l2/initrd
+guest_start a
 there "$functions"
 measure legacy there stat "$stat_i" "$libraries"
 mark legacy
@@ -200,7 +165,7 @@ mark legacy-busy
 
 kvm_mediated "${MEDIATED:-Y}" || bail "KVM does not load with enable_mediated_pmu=1"
 is "$(kvm_param enable_mediated_pmu)" Y "enable_mediated_pmu"
-guest_start a 256 /machine/l2/initrd
+guest_start a
 there "$functions"
 host_pin
 measure mediated there stat "$stat_i" "$mux" "$libraries" "$papi_tool"
@@ -250,7 +215,7 @@ is "$(value mediated "$pfm_insns") $(value mediated "$pfm_branches")" "700000 30
 
 # perf record, with a second guest at work that has a PMU and does not use it: its
 # clean registers come and go with each switch between the two.
-guest_start b 64 /tmp/small.cpio
+guest_start b --mem 64 --initrd /tmp/small.cpio
 mark two
 guest b "work-loop 1000"
 b_loads=$(kvm_stat b pmu_loads) b_pmis=$(kvm_stat b pmu_pmis) b_writes=$(kvm_stat b pmu_trapped_writes)

@@ -18,7 +18,14 @@
 #        --cpu FLAGS          default: host,pmu=on
 #        --append TEXT        guest's kernel command line
 #        --files DIR          goes into its file system
+#        --initrd FILE        another one than the machine's
 #        --qemu ARGS          more words for QEMU
+#   guest_start NAME [OPTION...]  boot a guest that takes commands; options as for l2
+#   guest NAME COMMANDS       run them there in its shell, print their output, return
+#                             their exit status (125: no answer); guest_begin and
+#                             guest_end are the halves of it
+#   guest_stop NAME           end it, return QEMU's exit status
+#   guest_boot NAME [OPTION...]  only start QEMU; its process is $guest_pid
 #   mwindow open|close|mark|run ID ...   windows of the machine log
 #   work-loop, pmu-selfcount             workloads of known counts, here and in the guest
 
@@ -103,35 +110,55 @@ kvm_mediated() {
 	kvm_load $kvm_keep enable_mediated_pmu=$1
 }
 
-l2() {
+# Options of l2 and guest_boot, into l2_*; what is no option stays in l2_rest.
+l2_options() {
 	l2_cpus=1 l2_mem=256 l2_cpu=host,pmu=on l2_append='' l2_qemu='' l2_files='' l2_timeout=300
-	while [ $# -gt 1 ]; do
+	l2_initrd=/machine/l2/initrd l2_rest=''
+	while [ $# -gt 0 ]; do
 		case $1 in
-		--legacy) kvm_mediated N || return 125; shift ;;
-		--mediated) kvm_mediated Y || return 125; shift ;;
-		--cpus) l2_cpus=$2; shift 2 ;;
-		--mem) l2_mem=$2; shift 2 ;;
-		--cpu) l2_cpu=$2; shift 2 ;;
-		--timeout) l2_timeout=$2; shift 2 ;;
-		--append) l2_append=$2; shift 2 ;;
-		--files) l2_files=$2; shift 2 ;;
-		--qemu) l2_qemu=$2; shift 2 ;;
-		*) echo "l2: unknown option $1" >&2; return 125 ;;
+		--legacy) kvm_mediated N || return; shift; continue ;;
+		--mediated) kvm_mediated Y || return; shift; continue ;;
+		--*) ;;
+		*) l2_rest=$1; shift; continue ;;
 		esac
+		[ $# -gt 1 ] || { echo "l2: $1 without a value" >&2; return 1; }
+		case $1 in
+		--cpus) l2_cpus=$2 ;;
+		--mem) l2_mem=$2 ;;
+		--cpu) l2_cpu=$2 ;;
+		--timeout) l2_timeout=$2 ;;
+		--append) l2_append=$2 ;;
+		--files) l2_files=$2 ;;
+		--initrd) l2_initrd=$2 ;;
+		--qemu) l2_qemu=$2 ;;
+		*) echo "l2: unknown option $1" >&2; return 1 ;;
+		esac
+		shift 2
 	done
-	# More than one guest may run: nothing is shared.
-	l2_dir=$(mktemp -d /tmp/l2.XXXXXX)
-	echo "$1" >"$l2_dir/command"
-	cp /machine/l2/initrd "$l2_dir/initrd"
+}
+
+# In a subshell, becomes QEMU with a guest by l2_options, which runs DIR/command.
+l2_exec() { # DIR [WORD...] words to start QEMU with
+	l2_dir=$1
+	shift
+	cp "$l2_initrd" "$l2_dir/initrd"
 	(cd "$l2_dir" && echo command | cpio -o -H newc 2>/dev/null) >>"$l2_dir/initrd"
 	[ -z "$l2_files" ] ||
 		(cd "$l2_files" && find . | cpio -o -H newc 2>/dev/null) >>"$l2_dir/initrd"
 	# shellcheck disable=SC2086
-	timeout "$l2_timeout" qemu-system-x86_64 -accel kvm $L2_MACHINE -nodefaults -no-user-config \
+	exec "$@" qemu-system-x86_64 -accel kvm $L2_MACHINE -nodefaults -no-user-config \
 		-no-reboot -display none -cpu "$l2_cpu" -smp "$l2_cpus" -m "$l2_mem" \
-		-serial stdio -kernel /machine/l2/kernel -initrd "$l2_dir/initrd" \
-		-append "console=ttyS0 loglevel=5 panic=-1 reboot=t nokaslr $L2_CMDLINE $l2_append" $l2_qemu \
-		</dev/null >"$l2_dir/console" 2>&1
+		-kernel /machine/l2/kernel -initrd "$l2_dir/initrd" \
+		-append "console=ttyS0 loglevel=5 panic=-1 reboot=t nokaslr $L2_CMDLINE $l2_append" $l2_qemu </dev/null
+}
+
+l2() {
+	l2_options "$@" || return 125
+	# More than one guest may run: nothing is shared.
+	l2_dir=$(mktemp -d /tmp/l2.XXXXXX)
+	echo "$l2_rest" >"$l2_dir/command"
+	l2_qemu="-serial stdio $l2_qemu"
+	(l2_exec "$l2_dir" timeout "$l2_timeout") >"$l2_dir/console" 2>&1
 	l2_status=$?
 	# Between the marks is the command's output; more than that only on failure.
 	sed -n '/^L2-BEGIN/,/^L2-END/ { /^L2-BEGIN/d; /^L2-END/d; p }' "$l2_dir/console" | tr -d '\r'
@@ -149,4 +176,48 @@ l2() {
 	fi
 	rm -rf "$l2_dir"
 	return "$l2_end"
+}
+
+# Guests that take commands: see machine/image/take-commands for their side.  What
+# belongs to guest NAME is in /tmp/guest.NAME, the messages of QEMU in qemu.
+guest_boot() { # NAME [OPTION...]
+	guest_dir=/tmp/guest.$1
+	shift
+	l2_options "$@" || return
+	rm -rf "$guest_dir"
+	mkdir "$guest_dir" && mkfifo "$guest_dir/p.in" "$guest_dir/p.out" || return
+	echo "exec sh /usr/bin/take-commands" >"$guest_dir/command"
+	l2_qemu="-chardev pipe,id=p,path=$guest_dir/p -serial chardev:p $l2_qemu"
+	l2_append="quiet nmi_watchdog=0 $l2_append"
+	(l2_exec "$guest_dir") >"$guest_dir/qemu" 2>&1 &
+	guest_pid=$!
+	echo $guest_pid >"$guest_dir/pid"
+}
+
+guest_start() { # NAME [OPTION...]
+	guest_boot "$@" || bail "guest $1 cannot be started"
+	guest_end "$1" >"/tmp/guest.$1/boot" ||
+		{ cat "/tmp/guest.$1/boot" "/tmp/guest.$1/qemu"; bail "guest $1 does not come up"; }
+}
+
+# QEMU has both ends of both pipes open: nothing gets lost between these two.
+guest_begin() { printf '%s\n=RUN\n' "$2" >"/tmp/guest.$1/p.in"; }
+guest_end() {
+	# shellcheck disable=SC3045 # busybox has -t
+	while read -t 200 -r guest_line; do
+		case $guest_line in
+		"=DONE "*) return "${guest_line#=DONE }" ;;
+		*) echo "$guest_line" ;;
+		esac
+	done <"/tmp/guest.$1/p.out"
+	return 125
+}
+guest() { guest_begin "$1" "$2"; guest_end "$1"; }
+
+guest_stop() {
+	guest_begin "$1" "exit 0"
+	wait "$(cat "/tmp/guest.$1/pid")"
+	guest_status=$?
+	rm -r "/tmp/guest.$1"
+	return $guest_status
 }
