@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# What runs in L1 for the bench, on one model of the machine; see demo/bench, which
+# takes the figures from the machine log.  The steps are as in demo/machine.sh.
+
+step_n=0
+step() { step_n=$((step_n + 1)); echo "@ $step_n $1"; mwindow mark $step_n; }
+
+in_guest() {
+	guest "$@"
+	status=$?
+	[ $status != 125 ] || bail "the guest does not answer: $2"
+	[ $status = 0 ] || echo "status $status"
+}
+
+case $MODEL in
+intel*)
+	gp4=r00c4,r00c5,r4f2e,r412e
+	six=cycles,instructions,branches,branch-misses,cache-references,cache-misses
+	ten=$six,ref-cycles,r81d0,r82d0,r83d0 ;;
+*)
+	gp4=r00c2,r00c3,rff60,r0964
+	six=cycles,instructions,branches,branch-misses,cache-references,cache-misses
+	ten=$six,r00c4,r0129,r0229,r0120 ;;
+esac
+four=$(echo "$gp4" | sed 's/\([^,]*\)/-e \1/g; s/,/ /g')
+
+# The loads of all vCPUs, 0 where KVM does not count them.
+pmu_loads() { cat /sys/kernel/debug/kvm/*-*/pmu_loads 2>/dev/null | awk '{ n += $1 } END { print n + 0 }'; }
+
+measure() { # off|on
+	step "$1/start"
+	guest_start a
+	step "$1/unused"
+	in_guest a cpuid-loop
+	# In steps after the first, the guest's kernel has been there before.
+	step "$1/one"
+	in_guest a "perf stat -x, -e cycles cpuid-loop"
+	step "$1/four"
+	in_guest a "perf stat -x, -e $gp4 cpuid-loop"
+	# Twice, should it take a while for KVM to see that all is over.
+	in_guest a cpuid-loop
+	step "$1/idle"
+	in_guest a cpuid-loop
+
+	step "$1/host"
+	rm -f /tmp/ready /tmp/end
+	mkfifo /tmp/ready /tmp/end
+	perf stat -x, -a -e branches:DH -o /tmp/stat sh -c 'echo >/tmp/ready; read -r l </tmp/end' &
+	host=$!
+	read -r _ </tmp/ready
+	in_guest a "perf stat -x, -e $gp4 cpuid-loop"
+	echo >/tmp/end
+	wait $host
+
+	step "$1/ten"
+	mwindow open 3
+	in_guest a "perf stat -x, -e $ten true"
+	mwindow close 3
+	step "$1/interval"
+	mwindow open 3
+	in_guest a "perf stat -x, -e cycles,instructions -I 1000 -a sleep 10"
+	mwindow close 3
+	step "$1/record"
+	mwindow open 3
+	in_guest a "perf record -q -F 1000 -o /tmp/perf.data -e $six work-loop 10000000"
+	mwindow close 3
+
+	# Two vCPUs, both busy, both with four counters.
+	step "$1/switch"
+	guest_start b
+	for g in a b; do
+		# shellcheck disable=SC2086
+		in_guest $g "perf stat -x, -a -o /tmp/stat $four work-loop 300000000 & sleep 0.5"
+	done
+	loads=$(pmu_loads)
+	mwindow open 3
+	sleep 1
+	mwindow close 3
+	echo "loads $(($(pmu_loads) - loads))"
+	step "$1/stop"
+	for g in a b; do kill "$(cat /tmp/guest.$g/pid)"; done
+	wait
+}
+
+echo 0 >/proc/sys/kernel/nmi_watchdog
+for mode in ${MODES:-off on}; do
+	if [ "$mode" = on ]; then
+		kvm_mediated Y
+	else
+		kvm_mediated N
+	fi || bail "KVM does not load for mode $mode"
+	measure "$mode"
+done
