@@ -37,6 +37,10 @@ machine: deps ## build the emulator with the PMU model
 image: kernel ## build what boots in the machine
 	@scripts/image
 
+bench: ready ## what a mediated PMU costs the host, on each model: tables and charts
+	@scripts/deps gnuplot-nox
+	@demo/bench
+
 machine-bench: ready ## what the PMU model costs: against the emulator as it comes
 	@scripts/machine-bench
 
@@ -70,4 +74,4 @@ tree-keep: deps
 
 ready: machine image
 
-.PHONY: help demo check check-unit kernel kernel-debug machine image machine-bench tree refresh series series-check config-check style clean deps tree-keep ready
+.PHONY: help bench demo check check-unit kernel kernel-debug machine image machine-bench tree refresh series series-check config-check style clean deps tree-keep ready

@@ -22,6 +22,9 @@
  * host-count pages on|off ROUNDS EVENT...
  *	Compare each event's page with read(), when it is on a counter, or when not.
  *
+ * host-count come-and-go CPU TIMES
+ *	Open an event of that CPU, which must count, and close it, again and again.
+ *
  * host-count children LOOPS
  *	The block in this process, in a child, and in a child of that.
  *
@@ -374,6 +377,29 @@ static int children(unsigned long loops)
 	return pid < 0 || status;
 }
 
+static int come_and_go(int cpu, unsigned int times)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr), .config = PERF_COUNT_HW_CPU_CYCLES, .pinned = 1, .exclude_guest = 1,
+		.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING,
+	};
+	struct value v;
+	int fd;
+
+	for (; times; times--) {
+		fd = my_syscall5(__NR_perf_event_open, &attr, -1, cpu, -1, 0);
+		if (fd < 0)
+			die("come-and-go", "cannot open");
+		/* The guest goes on meanwhile; pinned means that no count is an error. */
+		work_block(times % 2000, &word);
+		if (read(fd, &v, sizeof(v)) != sizeof(v) || v.enabled != v.running)
+			die("come-and-go", "no counter");
+		close(fd);
+		work_block(times * 7 % 2000, &word);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long long limit = -1ULL;
@@ -406,6 +432,8 @@ int main(int argc, char **argv)
 	}
 	if (argc > 3 && !strcmp(argv[1], "rdpmc"))
 		return test_rdpmc(strtoul(argv[2], NULL, 10), strtoul(argv[3], NULL, 10), argv + 4);
+	if (argc > 3 && !strcmp(argv[1], "come-and-go"))
+		return come_and_go(strtoul(argv[2], NULL, 10), strtoul(argv[3], NULL, 10));
 	if (argc > 2 && !strcmp(argv[1], "children"))
 		return children(strtoul(argv[2], NULL, 10));
 	if (argc > 4 && !strcmp(argv[1], "pages")) {
