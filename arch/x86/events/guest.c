@@ -48,7 +48,11 @@
 #include "perf_event.h"
 
 DEFINE_PER_CPU(bool, x86_perf_guest_owner);
+DEFINE_PER_CPU(x86_perf_guest_evict_t, x86_perf_guest_parked);
+EXPORT_PER_CPU_SYMBOL_GPL(x86_perf_guest_parked);
 static DEFINE_PER_CPU(bool, x86_perf_guest_no_strays);
+/* Were there events of perf's to stop for the guest? */
+static DEFINE_PER_CPU(bool, x86_perf_guest_stopped_events);
 
 /*
  * Late interrupts: of a guest's overflow, and of one of perf's.  Those that meet
@@ -188,6 +192,7 @@ void x86_perf_guest_enter(u32 guest_lvtpc)
 	 * A PMU without events may be enabled still.  Tell perf that it is not,
 	 * so that it is enabled again when there is something to count.
 	 */
+	__this_cpu_write(x86_perf_guest_stopped_events, cpuc->n_events);
 	if (cpuc->n_events)
 		x86_perf_guest_stop_events(cpuc);
 	else
@@ -205,10 +210,82 @@ void x86_perf_guest_enter(u32 guest_lvtpc)
 	__this_cpu_write(x86_perf_guest_owner, true);
 	barrier();
 
+	x86_perf_guest_set_lvtpc(guest_lvtpc);
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_enter);
+
+/**
+ * x86_perf_guest_set_lvtpc - follow the guest's virtual LVTPC
+ * @guest_lvtpc: as for x86_perf_guest_enter()
+ *
+ * Context: Interrupts off, while a guest has this CPU's PMU.
+ */
+void x86_perf_guest_set_lvtpc(u32 guest_lvtpc)
+{
 	apic_write(APIC_LVTPC, PERF_GUEST_MEDIATED_PMI_VECTOR |
 			       APIC_DM_FIXED | (guest_lvtpc & APIC_LVT_MASKED));
 }
-EXPORT_SYMBOL_GPL(x86_perf_guest_enter);
+EXPORT_SYMBOL_GPL(x86_perf_guest_set_lvtpc);
+
+/**
+ * x86_perf_guest_park - leave the guest's values in this CPU's core PMU for now
+ * @evict: saves them and calls x86_perf_guest_exit(); called with interrupts off
+ *
+ * For a VM-exit that will soon be followed by a VM-entry of the same vCPU: if
+ * perf has no event on this CPU the PMU stays as it is, in place of
+ * x86_perf_guest_exit().  Nothing may count.  What comes first ends it: the next
+ * entry, with x86_perf_guest_unpark(); or a call of @evict, when perf needs the
+ * PMU or the hypervisor asks for it with x86_perf_guest_evict().  It has to do
+ * so before user space runs on this CPU, which may be allowed to use RDPMC.
+ *
+ * Context: Interrupts off since x86_perf_guest_enter() or x86_perf_guest_unpark().
+ * Return: false if perf has events here, then nothing is changed.
+ */
+bool x86_perf_guest_park(x86_perf_guest_evict_t evict)
+{
+	lockdep_assert_irqs_disabled();
+
+	if (WARN_ON_ONCE(!x86_perf_guest_owns_pmu()) ||
+	    __this_cpu_read(x86_perf_guest_stopped_events))
+		return false;
+
+	perf_guest_clock_start();
+	__this_cpu_write(x86_perf_guest_parked, evict);
+
+	return true;
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_park);
+
+/**
+ * x86_perf_guest_unpark - the guest whose values are parked goes on
+ *
+ * Context: Interrupts off until x86_perf_guest_exit() or x86_perf_guest_park().
+ */
+void x86_perf_guest_unpark(void)
+{
+	lockdep_assert_irqs_disabled();
+
+	if (WARN_ON_ONCE(!__this_cpu_read(x86_perf_guest_parked)))
+		return;
+
+	__this_cpu_write(x86_perf_guest_parked, NULL);
+	perf_guest_clock_stop();
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_unpark);
+
+/*
+ * perf is about to enable the PMU, or the hypervisor wants the values back.  An
+ * event that perf has added meanwhile is not on a counter yet.
+ */
+void __x86_perf_guest_evict(void)
+{
+	x86_perf_guest_evict_t evict = __this_cpu_read(x86_perf_guest_parked);
+
+	x86_perf_guest_unpark();
+	evict();
+	WARN_ON_ONCE(x86_perf_guest_owns_pmu());
+}
+EXPORT_SYMBOL_GPL(__x86_perf_guest_evict);
 
 static void x86_perf_guest_expect(int who)
 {
@@ -296,7 +373,7 @@ void x86_perf_guest_exit(bool pmi_due)
 
 	perf_guest_clock_start();
 
-	if (cpuc->n_events)
+	if (__this_cpu_read(x86_perf_guest_stopped_events))
 		x86_perf_guest_start_events(cpuc);
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_exit);

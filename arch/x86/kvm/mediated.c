@@ -2,7 +2,7 @@
 /*
  * Mediated PMU: the guest has the hardware counters while it runs.
  *
- * The treaty.  A CPU's PMU is in one of two states.
+ * The treaty.  A CPU's PMU is in one of three states.
  *
  *  HOST:  the registers are perf's.  The guest's values are in struct kvm_pmu,
  *	   exact and complete; KVM may read and change them at will.
@@ -10,6 +10,21 @@
  *	   interrupts off and around the inner run loop of vcpu_enter_guest().
  *	   The registers are the vCPU's.  The values in struct kvm_pmu are stale
  *	   and nobody may look at them, with the exceptions below.
+ *
+ *  PARKED: from kvm_mediated_pmu_put() to the next load, if perf has no event on
+ *	   this CPU.  The registers still are the vCPU's, and all is as in GUEST, but
+ *	   nothing counts.  An eviction, which saves the values and leads to HOST,
+ *	   comes before
+ *	    - perf enables the PMU: x86_pmu_enable(), which all it does there goes
+ *	      through, be it an event that is installed or scheduled in, rotation, a
+ *	      cgroup's switch, the watchdog or a CPU that comes back.  NMIs find that
+ *	      the PMU is not perf's, and leave it alone;
+ *	    - KVM looks at one of the values, see kvm_mediated_pmu_evict();
+ *	    - the vCPU leaves the CPU or KVM_RUN ends, i.e. before anybody else runs
+ *	      here who could read counters: kvm_arch_vcpu_put().  So at CPU hotplug,
+ *	      suspend and orderly kexec nothing is parked any more.  A crash kernel
+ *	      finds the guest's selectors, with GLOBAL_CTRL 0, or AMD's GuestOnly.
+ *	   With perf's events on the CPU a put goes to HOST at once.
  *
  * In state GUEST, for each register of the guest:
  *
@@ -24,19 +39,22 @@
  *	hardware gets is in pmc->eventsel_hw and pmu->fixed_ctr_ctrl_hw: only
  *	what is enabled and allowed by the filter, anything else is 0.  They are
  *	recalculated in kvm_mediated_pmu_reprogram(), i.e. when KVM_REQ_PMU is
- *	handled, which is always done before the next load.
+ *	handled, which is always done before the next load; what is parked is then
+ *	brought up to date.
  *  GLOBAL_CTRL, GLOBAL_STATUS and the registers to change the latter: direct if
  *	the guest has them and its PMU is shaped like the host's, else they trap.
  *	Nothing counts for the guest outside guest mode: on Intel GLOBAL_CTRL is
- *	switched by VM-entry and VM-exit, on AMD the selectors have GuestOnly set.
+ *	switched by VM-entry and VM-exit, so that pmu->global_ctrl is valid in
+ *	PARKED too; on AMD the selectors have GuestOnly set.
  *  LVTPC: the physical one holds PERF_GUEST_MEDIATED_PMI_VECTOR and the mask bit
  *	of the guest's virtual one, which traps.
  *
  * An overflow in guest mode sets the hardware's status bit, which the guest
- * finds in GLOBAL_STATUS, and raises the vector, which ends guest mode.  The put
- * sees the new status bit and requests KVM_REQ_PMI, which becomes whatever the
- * guest's LVTPC asks for.  The interrupt itself, which may be late, is counted
- * and forgotten, unless no new status bit went before it.  An instruction that KVM emulates is
+ * finds in GLOBAL_STATUS, and raises the vector, which ends guest mode.  If the
+ * interrupt finds the values parked, it requests KVM_REQ_PMI, which becomes
+ * whatever the guest's LVTPC asks for.  If they are saved first, that sees the new
+ * status bit and makes the request; the interrupt itself, which may be late, is
+ * counted and forgotten, unless no new status bit went before it.  An instruction that KVM emulates is
  * counted in memory in state HOST; the exit fastpath, which runs in state GUEST,
  * does not emulate instructions for a vCPU that counts them.
  *
@@ -223,6 +241,7 @@ void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed)
 		     pmc->eventsel & kvm_pmu_ops.EVENTSEL_MODE);
 	pmc->eventsel_hw = on ? (pmc->eventsel & ~kvm_pmu_ops.EVENTSEL_HW_CLEAR) |
 				kvm_pmu_ops.EVENTSEL_HW_SET : 0;
+	pmu->selectors_changed = true;
 }
 
 static bool pmc_has_pmi(struct kvm_pmc *pmc)
@@ -253,33 +272,6 @@ void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
 		kvm_make_request(KVM_REQ_PMI, pmc->vcpu);
 }
 
-/*
- * A counter of the guest that runs, or has just run, here has overflowed.  If
- * the put did not see it, e.g. because the status bit was set before, then it
- * is for whoever is loaded.
- */
-void kvm_mediated_pmu_handle_pmi(void)
-{
-	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
-
-	if (x86_perf_guest_claim_pmi())
-		return;
-
-	if (vcpu && kvm_vcpu_has_mediated_pmu(vcpu))
-		kvm_make_request(KVM_REQ_PMI, vcpu);
-}
-
-/*
- * Deliver a PMI that is requested to the local APIC.  For user space that is
- * about to read the vCPU's state: requests are not part of it.
- */
-void kvm_mediated_pmu_flush_pmi(struct kvm_vcpu *vcpu)
-{
-	if (kvm_vcpu_has_mediated_pmu(vcpu) &&
-	    kvm_check_request(KVM_REQ_PMI, vcpu))
-		kvm_pmu_deliver_pmi(vcpu);
-}
-
 /* The counters that raise an interrupt if they overflow in hardware. */
 static u64 kvm_mediated_pmu_pmi_mask(struct kvm_pmu *pmu)
 {
@@ -293,6 +285,54 @@ static u64 kvm_mediated_pmu_pmi_mask(struct kvm_pmu *pmu)
 	}
 
 	return mask;
+}
+
+/*
+ * An interrupt was raised while the values are in hardware.  The status bits of now
+ * are known from then on, and the processor may have masked LVTPC.  Returns whether
+ * there was a new one that raises interrupts.
+ */
+static bool kvm_mediated_pmu_pmi_seen(struct kvm_pmu *pmu)
+{
+	u64 status, overflows;
+
+	rdmsrl(kvm_pmu_ops.GLOBAL_STATUS, status);
+	overflows = status & ~pmu->loaded_status;
+	pmu->loaded_status |= status;
+	pmu->lvtpc_used = true;
+
+	return overflows & kvm_mediated_pmu_pmi_mask(pmu);
+}
+
+/*
+ * A counter of the guest that runs, or has just run, here has overflowed.  If
+ * the put did not see it, e.g. because the status bit was set before, then it
+ * is for whoever is loaded.
+ */
+void kvm_mediated_pmu_handle_pmi(void)
+{
+	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
+	bool wanted = !x86_perf_guest_claim_pmi();
+
+	if (!vcpu || !kvm_vcpu_has_mediated_pmu(vcpu))
+		return;
+
+	if (vcpu_to_pmu(vcpu)->in_hardware)
+		wanted |= kvm_mediated_pmu_pmi_seen(vcpu_to_pmu(vcpu));
+
+	if (wanted)
+		kvm_make_request(KVM_REQ_PMI, vcpu);
+}
+
+/*
+ * Deliver a PMI that is requested to the local APIC.  For user space that is
+ * about to read the vCPU's state: requests are not part of it.
+ */
+void kvm_mediated_pmu_flush_pmi(struct kvm_vcpu *vcpu)
+{
+	if (kvm_vcpu_has_mediated_pmu(vcpu) &&
+	    kvm_check_request(KVM_REQ_PMI, vcpu))
+		kvm_pmu_deliver_pmi(vcpu);
 }
 
 static u32 pmc_rdpmc_index(struct kvm_pmc *pmc)
@@ -355,6 +395,38 @@ static void kvm_mediated_pmu_prove_off(struct kvm_pmu *pmu, bool zero)
 	}
 }
 
+/* Nobody has touched what is parked. */
+static void kvm_mediated_pmu_prove_parked(struct kvm_pmu *pmu)
+{
+	struct kvm_pmc *pmc;
+	u64 val;
+	int i;
+
+	if (!IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU))
+		return;
+
+	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
+		if (!pmc_is_gp(pmc))
+			continue;
+
+		rdmsrl(gp_eventsel_msr(i), val);
+		WARN_ONCE((val | pmc->eventsel_loaded) & ARCH_PERFMON_EVENTSEL_ENABLE &&
+			  val != pmc->eventsel_loaded,
+			  "parked selector %d is 0x%llx, not 0x%llx", i, val,
+			  pmc->eventsel_loaded);
+	}
+
+	if (!kvm_host_pmu.num_counters_fixed)
+		return;
+
+	rdmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, val);
+	WARN_ONCE(val != pmu->fixed_ctr_ctrl_loaded,
+		  "parked FIXED_CTR_CTRL is 0x%llx, not 0x%llx", val,
+		  pmu->fixed_ctr_ctrl_loaded);
+	rdmsrl(MSR_CORE_PERF_GLOBAL_CTRL, val);
+	WARN_ONCE(val, "GLOBAL_CTRL is 0x%llx while parked", val);
+}
+
 /* What the guest can reach is the guest's. */
 static void kvm_mediated_pmu_prove_guest(struct kvm_pmu *pmu)
 {
@@ -379,6 +451,65 @@ static void kvm_mediated_pmu_prove_guest(struct kvm_pmu *pmu)
 	}
 }
 
+/* Which registers have their value in struct kvm_pmu at any time? */
+bool kvm_mediated_pmu_is_control(u32 msr)
+{
+	if (in_range(msr, MSR_P6_EVNTSEL0, KVM_MAX_NR_INTEL_GP_COUNTERS) ||
+	    in_range(msr, MSR_K7_EVNTSEL0, AMD64_NUM_COUNTERS))
+		return true;
+
+	/* Selectors and counters by turns. */
+	if (in_range(msr, MSR_F15H_PERF_CTL, 2 * KVM_MAX_NR_AMD_GP_COUNTERS))
+		return !((msr - MSR_F15H_PERF_CTL) & 1);
+
+	return msr == MSR_ARCH_PERFMON_FIXED_CTR_CTRL ||
+	       msr == MSR_CORE_PERF_GLOBAL_CTRL;
+}
+
+static void kvm_mediated_pmu_set_lvtpc(struct kvm_vcpu *vcpu)
+{
+	u32 lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC);
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 status;
+
+	if (!pmu->lvtpc_used && pmu->lvtpc_loaded == (lvtpc & APIC_LVT_MASKED))
+		return;
+
+	/* What has overflowed until now raises no interrupt any more. */
+	rdmsrl(kvm_pmu_ops.GLOBAL_STATUS, status);
+	pmu->loaded_status = lvtpc & APIC_LVT_MASKED ? ~0ull : status;
+	pmu->lvtpc_loaded = lvtpc & APIC_LVT_MASKED;
+	pmu->lvtpc_used = false;
+	x86_perf_guest_set_lvtpc(lvtpc);
+}
+
+/* From PARKED to GUEST: only what has changed since is written. */
+static void kvm_mediated_pmu_resume(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_pmc *pmc;
+	int i;
+
+	pmu->parked = false;
+	x86_perf_guest_unpark();
+	kvm_mediated_pmu_prove_parked(pmu);
+
+	kvm_mediated_pmu_set_lvtpc(vcpu);
+
+	if (pmu->selectors_changed) {
+		kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
+			if (pmc->eventsel_loaded == pmc->eventsel_hw)
+				continue;
+
+			pmc->eventsel_loaded = pmc->eventsel_hw;
+			wrmsrl(gp_eventsel_msr(i), pmc->eventsel_hw);
+		}
+		pmu->selectors_changed = false;
+	}
+
+	kvm_pmu_call(mediated_resume)(vcpu);
+}
+
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
@@ -389,6 +520,11 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 
 	lockdep_assert_irqs_disabled();
 
+	if (pmu->parked) {
+		kvm_mediated_pmu_resume(vcpu);
+		return;
+	}
+
 	/* Cannot be, see kvm_mediated_pmu_reserve(). */
 	if (KVM_BUG_ON(!lapic_in_kernel(vcpu) ||
 		       !vcpu->kvm->arch.mediated_pmu_reserved, vcpu->kvm))
@@ -396,6 +532,8 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 
 	lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC);
 	pmu->loaded_status = lvtpc & APIC_LVT_MASKED ? ~0ull : pmu->global_status;
+	pmu->lvtpc_loaded = lvtpc & APIC_LVT_MASKED;
+	pmu->lvtpc_used = false;
 
 	x86_perf_guest_enter(lvtpc);
 	kvm_mediated_pmu_prove_off(pmu, false);
@@ -412,7 +550,9 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 
 		if (pmc_is_gp(pmc) && pmc->eventsel_hw)
 			wrmsrl(gp_eventsel_msr(i), pmc->eventsel_hw);
+		pmc->eventsel_loaded = pmc->eventsel_hw;
 	}
+	pmu->selectors_changed = false;
 
 	kvm_pmu_call(mediated_load)(vcpu);
 	kvm_mediated_pmu_prove_guest(pmu);
@@ -420,7 +560,7 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	vcpu->stat.pmu_loads++;
 }
 
-void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
+static void kvm_mediated_pmu_save(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct kvm_pmc *pmc;
@@ -428,18 +568,13 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 	bool pmi;
 	int i;
 
-	lockdep_assert_irqs_disabled();
-
-	/* The VM is bugged, see the load. */
-	if (!pmu->in_hardware)
-		return;
-
 	kvm_pmu_call(mediated_put)(vcpu);
 
 	/* Leave no value of the guest behind, and nothing enabled. */
 	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
-		if (pmc_is_gp(pmc) && pmc->eventsel_hw)
+		if (pmc->eventsel_loaded)
 			wrmsrl(gp_eventsel_msr(i), 0);
+		pmc->eventsel_loaded = 0;
 
 		rdpmcl(pmc_rdpmc_index(pmc), pmc->counter);
 		if (pmc->counter)
@@ -455,4 +590,41 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 		kvm_make_request(KVM_REQ_PMI, vcpu);
 
 	x86_perf_guest_exit(pmi);
+}
+
+/* Called by x86_perf_guest_evict(), on the CPU that the vCPU is loaded on. */
+static void kvm_mediated_pmu_evicted(void)
+{
+	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
+
+	vcpu_to_pmu(vcpu)->parked = false;
+	kvm_mediated_pmu_prove_parked(vcpu_to_pmu(vcpu));
+	kvm_mediated_pmu_save(vcpu);
+}
+
+/* perf may be faster, on an interrupt; so may the scheduler. */
+void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
+{
+	guard(irqsave)();
+
+	if (vcpu_to_pmu(vcpu)->parked)
+		x86_perf_guest_evict();
+}
+
+void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+
+	lockdep_assert_irqs_disabled();
+
+	/* The VM is bugged, see the load. */
+	if (!pmu->in_hardware)
+		return;
+
+	kvm_pmu_call(mediated_stop)(vcpu);
+
+	if (x86_perf_guest_park(kvm_mediated_pmu_evicted))
+		pmu->parked = true;
+	else
+		kvm_mediated_pmu_save(vcpu);
 }

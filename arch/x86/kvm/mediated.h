@@ -33,6 +33,9 @@ void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed);
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
 
+void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu);
+bool kvm_mediated_pmu_is_control(u32 msr);
+
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu);
 
@@ -46,6 +49,20 @@ static inline void kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
 	if (kvm_vcpu_has_mediated_pmu(vcpu))
 		__kvm_mediated_pmu_put(vcpu);
+}
+
+/* Have the values in struct kvm_pmu: they may be parked in hardware. */
+static inline void kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
+{
+	if (vcpu_to_pmu(vcpu)->parked)
+		__kvm_mediated_pmu_evict(vcpu);
+}
+
+/* The same for an access to @msr, but for those that are valid in there anyway. */
+static inline void kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr)
+{
+	if (vcpu_to_pmu(vcpu)->parked && !kvm_mediated_pmu_is_control(msr))
+		__kvm_mediated_pmu_evict(vcpu);
 }
 
 /*

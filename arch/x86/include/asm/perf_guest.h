@@ -7,14 +7,32 @@
 
 #ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
 
+typedef void (*x86_perf_guest_evict_t)(void);
+
 /* Does a guest own this CPU's core PMU? */
 DECLARE_PER_CPU(bool, x86_perf_guest_owner);
+/* If so, is it parked, and what gets its values out? */
+DECLARE_PER_CPU(x86_perf_guest_evict_t, x86_perf_guest_parked);
 
 bool x86_perf_guest_capable(void);
 void x86_perf_guest_enter(u32 guest_lvtpc);
 void x86_perf_guest_found(u64 status);
 void x86_perf_guest_exit(bool pmi_due);
 bool x86_perf_guest_claim_pmi(void);
+bool x86_perf_guest_park(x86_perf_guest_evict_t evict);
+void x86_perf_guest_unpark(void);
+void x86_perf_guest_set_lvtpc(u32 guest_lvtpc);
+void __x86_perf_guest_evict(void);
+
+/*
+ * Have the values of a parked guest out of the PMU, before it is used for
+ * something else.  Interrupts must be off; NMIs must not do this.
+ */
+static inline void x86_perf_guest_evict(void)
+{
+	if (unlikely(__this_cpu_read(x86_perf_guest_parked)))
+		__x86_perf_guest_evict();
+}
 
 static inline bool x86_perf_guest_owns_pmu(void)
 {
@@ -27,6 +45,8 @@ static inline bool x86_perf_guest_capable(void)
 {
 	return false;
 }
+
+static inline void x86_perf_guest_evict(void) { }
 
 static inline bool x86_perf_guest_owns_pmu(void)
 {

@@ -143,7 +143,6 @@ static void vmx_mediated_pmu_store_global_ctrl(struct vcpu_vmx *vmx, u64 global_
 void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	struct vcpu_vmx *vmx = to_vmx(vcpu);
 	u64 status, want, diff;
 
 	rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
@@ -155,8 +154,19 @@ void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	if (diff & want)
 		wrmsrl(MSR_CORE_PERF_GLOBAL_STATUS_SET, diff & want);
 
-	if (pmu->fixed_ctr_ctrl_hw)
+	vmx_mediated_pmu_resume(vcpu);
+}
+
+/* All that is not about the values of registers, save FIXED_CTR_CTRL. */
+void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct vcpu_vmx *vmx = to_vmx(vcpu);
+
+	if (pmu->fixed_ctr_ctrl_loaded != pmu->fixed_ctr_ctrl_hw) {
 		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, pmu->fixed_ctr_ctrl_hw);
+		pmu->fixed_ctr_ctrl_loaded = pmu->fixed_ctr_ctrl_hw;
+	}
 
 	vm_entry_controls_setbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
 	vm_exit_controls_setbit(vmx, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
@@ -182,11 +192,11 @@ void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu)
 		vmx_mediated_pmu_store_global_ctrl(vmx, pmu->global_ctrl);
 }
 
-void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)
+/* GLOBAL_CTRL is not in hardware outside guest mode, so its value is here. */
+void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct vcpu_vmx *vmx = to_vmx(vcpu);
-	u64 status;
 
 	/* Counters stand still: VM-exit, if there was one, loaded 0. */
 	if (vm_exit_controls_get(vmx) & VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL)
@@ -194,6 +204,12 @@ void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)
 			vmcs_read64(GUEST_IA32_PERF_GLOBAL_CTRL);
 	pmu->global_ctrl = vmx->loaded_vmcs->guest_global_ctrl;
 	vmx->global_ctrl_is_stored = false;
+}
+
+void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 status;
 
 	/*
 	 * Keep only bits that can be given back, here or on another host; the
@@ -206,6 +222,8 @@ void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)
 	if (status)
 		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, status);
 
-	if (pmu->fixed_ctr_ctrl_hw)
+	if (pmu->fixed_ctr_ctrl_loaded) {
 		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
+		pmu->fixed_ctr_ctrl_loaded = 0;
+	}
 }

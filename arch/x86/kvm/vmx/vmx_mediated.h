@@ -8,6 +8,8 @@ const char *vmx_mediated_pmu_objection(void);
 void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu);
+void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu);
+void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu);
 bool vmx_mediated_pmu_is_msr(u32 msr);
 
 /*
