@@ -50,13 +50,14 @@
  *	of the guest's virtual one, which traps.
  *
  * An overflow in guest mode sets the hardware's status bit, which the guest
- * finds in GLOBAL_STATUS, and raises the vector, which ends guest mode.  If the
- * interrupt finds the values parked, it requests KVM_REQ_PMI, which becomes
- * whatever the guest's LVTPC asks for.  If they are saved first, that sees the new
- * status bit and makes the request; the interrupt itself, which may be late, is
- * counted and forgotten, unless no new status bit went before it.  An instruction that KVM emulates is
- * counted in memory in state HOST; the exit fastpath, which runs in state GUEST,
- * does not emulate instructions for a vCPU that counts them.
+ * finds in GLOBAL_STATUS, and raises the vector, which ends guest mode.  If
+ * the interrupt finds the values parked, it requests KVM_REQ_PMI, which
+ * becomes whatever the guest's LVTPC asks for.  If they are saved first, that
+ * sees the new status bit and makes the request; the interrupt itself, which
+ * may be late, is counted and forgotten, unless no new status bit went before
+ * it.  An instruction that KVM emulates is counted in memory in state HOST;
+ * the exit fastpath, which runs in state GUEST, does not emulate instructions
+ * for a vCPU that counts them.
  *
  * See arch/x86/events/guest.c for what perf guarantees and expects at load and
  * put.
