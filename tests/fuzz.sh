@@ -7,6 +7,8 @@ case " $KVM_PARAMS " in
 esac
 is "$(kvm_param enable_mediated_pmu)" $mode "enable_mediated_pmu=$mode"
 for seed in 2 3 4 5 6 7 8 9 10 11; do
+	# Without the watchdog values stay in hardware from exit to entry.
+	echo $((seed % 2)) >/proc/sys/kernel/nmi_watchdog
 	selftest mediated_pmu_fuzz_test -s $seed -n 100000
 done
 # And a hundred thousand overflows of two vCPUs that share a processor.

@@ -240,9 +240,12 @@ hotplug() {
 	mark guest
 	sleep 0.3
 	guest_exact "a CPU for the guest"
-	# From another CPU: it finds the guest running, or its values still there.
+	# From another CPU: it finds the guest running, or its values parked.  They are not
+	# where the watchdog has an event.
+	watchdog 0
 	check "events come and go on the guest's CPU" host-count come-and-go 1 200
 	guest_exact "events come and go on its CPU"
+	watchdog 1
 
 	# Events of all CPUs, of a task and of a cgroup, while the CPU goes and comes.
 	taskset 2 sh -c 'while :; do sleep 0.1; done' &
