@@ -499,8 +499,8 @@ TEST(host_events_scale_right)
 {
 	int fds[MAX_COUNTERS], nr = pmu.nr_gp + 4, reference, rotation, i;
 	uint64_t start, host_time = 0, scaled, want, counts = 0, running = 0;
+	struct perf_value v, before[MAX_COUNTERS];
 	struct kvm_vcpu *vcpu;
-	struct perf_value v;
 	struct kvm_vm *vm;
 
 	/* Else the guest's events are among those that take turns. */
@@ -521,6 +521,11 @@ TEST(host_events_scale_right)
 		TEST_ASSERT(fds[i] >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fds[i]));
 	}
 
+	/* To open them takes a while, without any work. */
+	for (i = 0; i < nr; i++)
+		before[i] = perf_read(fds[i]);
+	want = perf_read(reference).count;
+
 	/* Host and guest in turns, until each event has had its turns. */
 	while (host_time < nr * 16 * 1000000ull) {
 		uint64_t n = 200000;
@@ -531,9 +536,12 @@ TEST(host_events_scale_right)
 		pmu_run(vcpu);
 	}
 
-	want = perf_read(reference).count;
+	want = perf_read(reference).count - want;
 	for (i = 0; i < nr; i++) {
 		v = perf_read(fds[i]);
+		v.count -= before[i].count;
+		v.enabled -= before[i].enabled;
+		v.running -= before[i].running;
 		TEST_ASSERT(v.running && v.running < v.enabled,
 			    "event %d: running %lu, enabled %lu", i, v.running, v.enabled);
 		scaled = (double)v.count * v.enabled / v.running;
