@@ -2,17 +2,7 @@
 # shellcheck shell=sh
 #
 # What runs in L1 for the bench, on one model of the machine; see demo/bench, which
-# takes the figures from the machine log.  The steps are as in demo/machine.sh.
-
-step_n=0
-step() { step_n=$((step_n + 1)); echo "@ $step_n $1"; mwindow mark $step_n; }
-
-in_guest() {
-	guest "$@"
-	status=$?
-	[ $status != 125 ] || bail "the guest does not answer: $2"
-	[ $status = 0 ] || echo "status $status"
-}
+# takes the figures from the machine log.
 
 case $MODEL in
 intel*)

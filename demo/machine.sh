@@ -5,17 +5,6 @@
 # itself: "@ N NAME" in the output and mark N in the machine log tell demo/run to
 # which step the lines, and the windows, that follow belong.
 
-step_n=0
-step() { step_n=$((step_n + 1)); echo "@ $step_n $1"; mwindow mark $step_n; }
-
-# In the guest; its output is figures.
-guest_does() {
-	guest demo "$*"
-	status=$?
-	[ $status != 125 ] || bail "the guest does not answer: $*"
-	[ $status = 0 ] || echo "status $status"
-}
-
 # Host perf with every counter pinned, from host_pin to host_unpin.  Its counters
 # start between the opening of windows 1 and 2 and stop between their closing.
 host_pin() {
@@ -73,37 +62,37 @@ measure() {
 	# The guest has not used its PMU yet; the host has no event but its NMI
 	# watchdog, and then not even that.
 	step "$mode/idle-watchdog"
-	guest_does cpuid-loop
+	in_guest demo "cpuid-loop"
 	echo 0 >/proc/sys/kernel/nmi_watchdog
 	step "$mode/idle"
-	guest_does cpuid-loop
+	in_guest demo "cpuid-loop"
 	step "$mode/active"
-	guest_does perf stat -x, -e $gp4 cpuid-loop
+	in_guest demo "perf stat -x, -e $gp4 cpuid-loop"
 	echo 1 >/proc/sys/kernel/nmi_watchdog
 
 	# As a real-time task nothing else in the guest runs in the window: neither perf
 	# itself, which would go on before it waits for region, nor a daemon.
 	step "$mode/best-user"
-	guest_does chrt -f 1 perf stat -x, -e $user region
+	in_guest demo "chrt -f 1 perf stat -x, -e $user region"
 
 	step "$mode/best-both"
-	guest_does around instructions branches cycles
+	in_guest demo "around instructions branches cycles"
 
 	step "$mode/ten"
 	mwindow open 3
-	guest_does perf stat -x, -e $ten true
+	in_guest demo "perf stat -x, -e $ten true"
 	mwindow close 3
 
 	step "$mode/interval"
 	mwindow open 3
-	guest_does perf stat -x, -e cycles,instructions -I 1000 -a sleep 10
+	in_guest demo "perf stat -x, -e cycles,instructions -I 1000 -a sleep 10"
 	mwindow close 3
 
 	step "$mode/worst"
 	echo "pinned $(echo "$host_events" | wc -w)"
 	# shellcheck disable=SC2086
 	host_pin $pin
-	guest_does chrt -f 1 perf stat -x, -e $user region
+	in_guest demo "chrt -f 1 perf stat -x, -e $user region"
 	host_unpin
 
 	step "$mode/stop"

@@ -3,7 +3,7 @@
 the windows of the machine log, step by step.
 
 A script for `machine/run --script` says with "@ N NAME" in its output, and with mark N in the log,
-to which step the lines and the windows that follow belong (step() in demo/machine.sh)."""
+to which step the lines and the windows that follow belong (step() in machine/image/lib.sh)."""
 import json
 import os
 import re
@@ -37,6 +37,19 @@ def pmu_register(msr):
     if 0xc0010000 <= msr <= 0xc0010007:
         return "PERF_CTLn" if msr < 0xc0010004 else "PERF_CTRn"
     return None
+
+
+def records(out):
+    """The complete records of the machine log that a run with --out OUT left, in turn; none without a log."""
+    path = os.path.join(out, "machine.jsonl")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            yield from (json.loads(line) for line in f if line.endswith("}\n"))
+
+
+def is_window(record):
+    """Is it a closed window's, over all processors?"""
+    return record.get("event") == "close" and record.get("per") == "all"
 
 
 class Step:
@@ -87,15 +100,11 @@ class Run:
             elif step:
                 step.lines.append(line)
         step = None
-        log = os.path.join(self.out, "machine.jsonl")
-        if os.path.exists(log):
-            with open(log, encoding="utf-8") as f:
-                records = [json.loads(line) for line in f if line.endswith("}\n")]
-            for record in records:
-                if record.get("event") == "mark":
-                    step = names.get(record["window"], step)	# mwindow makes marks of its own
-                elif record.get("event") == "close" and record["per"] == "all" and step:
-                    step.closed.setdefault(record["window"], []).append(record)
+        for record in records(self.out):
+            if record.get("event") == "mark":
+                step = names.get(record["window"], step)	# mwindow makes marks of its own
+            elif is_window(record) and step:
+                step.closed.setdefault(record["window"], []).append(record)
 
 
 def wait(runs):

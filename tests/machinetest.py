@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the tests share that run the machine and look at its log: TAP, and the windows."""
-import json
 import os
 import sys
 
-TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-BUILD = os.environ.get("BUILD", os.path.join(TOP, "build"))
+sys.path[:0] = [os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "machine")]
+import figures  # pylint: disable=wrong-import-position
+from figures import BUILD, TOP  # noqa: F401 # pylint: disable=wrong-import-position,unused-import
 
 points = failed = 0
 
@@ -24,16 +24,7 @@ def ok(holds, name, *why):
 def windows(out):
     """The records of the windows, over all processors, that a run with --out OUT closed, by number;
     of those with the same number the last.  None of a run without a log."""
-    records = {}
-    path = os.path.join(out, "machine.jsonl")
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as f:
-            for line in f:
-                if line.endswith("}\n"):
-                    record = json.loads(line)
-                    if record.get("event") == "close" and record.get("per") == "all":
-                        records[record["window"]] = record
-    return records
+    return {record["window"]: record for record in figures.records(out) if figures.is_window(record)}
 
 
 def main(test, models):

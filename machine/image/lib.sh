@@ -24,8 +24,12 @@
 #   guest NAME COMMANDS       run them there in its shell, print their output, return
 #                             their exit status (125: no answer); guest_begin and
 #                             guest_end are the halves of it
+#   in_guest NAME COMMANDS    the same where its output is figures: "status N" in it when
+#                             they fail; without an answer the run ends
 #   guest_stop NAME           end it, return QEMU's exit status
 #   guest_boot NAME [OPTION...]  only start QEMU; its process is $guest_pid
+#   step NAME                 what follows, here and in the machine log, belongs to step
+#                             NAME: see machine/figures.py
 #   mwindow open|close|mark|run ID ...   windows of the machine log
 #   work-loop, pmu-selfcount             workloads of known counts, here and in the guest
 
@@ -37,6 +41,9 @@ not_ok() { tap_n=$((tap_n + 1)); tap_failed=$((tap_failed + 1)); echo "not ok $t
 skip() { tap_n=$((tap_n + 1)); echo "ok $tap_n - $1 # SKIP $2"; }
 diag() { echo "$*" | sed 's/^/# /'; }
 bail() { echo "Bail out! $*"; exit 1; }
+
+step_n=0
+step() { step_n=$((step_n + 1)); echo "@ $step_n $1"; mwindow mark $step_n; }
 
 # The port is drained first: the mark is seen when it is made.
 mark() { echo "MACHINE-MARK $1"; sleep 0.01; }
@@ -213,6 +220,13 @@ guest_end() {
 	return 125
 }
 guest() { guest_begin "$1" "$2"; guest_end "$1"; }
+
+in_guest() {
+	guest "$@"
+	guest_status=$?
+	[ $guest_status != 125 ] || bail "the guest does not answer: $2"
+	[ $guest_status = 0 ] || echo "status $guest_status"
+}
 
 guest_stop() {
 	guest_begin "$1" "exit 0"
