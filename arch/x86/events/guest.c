@@ -11,7 +11,8 @@
  * What is true when a guest gets the PMU, x86_perf_guest_enter():
  *  - no counter runs: every selector is disabled, FIXED_CTR_CTRL and GLOBAL_CTRL
  *    are 0;
- *  - counters and selectors hold whatever perf left in them;
+ *  - selectors hold whatever perf left in them, and so do counters, but for those
+ *    that x86_perf_guest_not_zero() knows to be 0;
  *  - an overflow raises PERF_GUEST_MEDIATED_PMI_VECTOR, or nothing if the guest
  *    has masked its LVTPC; perf ignores NMIs.
  *
@@ -21,6 +22,12 @@
  *  - no counter runs, every selector and FIXED_CTR_CTRL that the guest's values
  *    were loaded into is 0, so is GLOBAL_CTRL;
  *  - no overflow status bit of the guest is set.
+ *
+ * The hypervisor need not give all back.  If perf has no event on the CPU, then all
+ * may stay as it is, x86_perf_guest_park().  If it has, then the counters that they
+ * are not on may, x86_perf_guest_exit_beside(): they stand still, because perf
+ * leaves their bits of GLOBAL_CTRL out, or because their selectors have GuestOnly.
+ * In either case they are evicted before perf does anything new.
  *
  * An interrupt may be late.  If the overflow is seen when the PMU is given back,
  * then its interrupt is still to come, maybe as an NMI because LVTPC is perf's
@@ -50,9 +57,13 @@
 DEFINE_PER_CPU(bool, x86_perf_guest_owner);
 DEFINE_PER_CPU(x86_perf_guest_evict_t, x86_perf_guest_parked);
 EXPORT_PER_CPU_SYMBOL_GPL(x86_perf_guest_parked);
+/* Counters that perf has left to a guest while its own events run. */
+static DEFINE_PER_CPU(u64, x86_perf_guest_left);
 static DEFINE_PER_CPU(bool, x86_perf_guest_no_strays);
 /* Were there events of perf's to stop for the guest? */
 static DEFINE_PER_CPU(bool, x86_perf_guest_stopped_events);
+/* The same for a guest that runs without the PMU. */
+static DEFINE_PER_CPU(bool, x86_perf_guest_stopped_clock);
 
 /*
  * Late interrupts: of a guest's overflow, and of one of perf's.  Those that meet
@@ -140,6 +151,8 @@ static void x86_perf_guest_zero_strays(struct cpu_hw_events *cpuc)
 	if (__this_cpu_read(x86_perf_guest_no_strays))
 		return;
 
+	cpuc->not_zero = ~0ull;
+
 	for_each_set_bit(i, x86_pmu.cntr_mask, X86_PMC_IDX_MAX)
 		wrmsrl(x86_pmu_config_addr(i), 0);
 
@@ -151,14 +164,16 @@ static void x86_perf_guest_zero_strays(struct cpu_hw_events *cpuc)
 	__this_cpu_write(x86_perf_guest_no_strays, true);
 }
 
-static void x86_perf_guest_zero_controls(struct cpu_hw_events *cpuc)
+static void x86_perf_guest_zero_controls(struct cpu_hw_events *cpuc, bool global_is_zero)
 {
 	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL) {
-		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
+		if (!global_is_zero)
+			wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
 		return;
 	}
 
-	wrmsrl(MSR_CORE_PERF_GLOBAL_CTRL, 0);
+	if (!global_is_zero)
+		wrmsrl(MSR_CORE_PERF_GLOBAL_CTRL, 0);
 
 	/*
 	 * Stopping an event on a fixed counter leaves it enabled in the register
@@ -175,13 +190,15 @@ static void x86_perf_guest_zero_controls(struct cpu_hw_events *cpuc)
  * @guest_lvtpc: the guest's virtual LVTPC; only its mask bit is used
  *
  * See the opening comment for what the caller finds.  There must be a
- * reservation, see perf_guest_reserve().
+ * reservation, see perf_guest_reserve().  This is also the way back from
+ * x86_perf_guest_exit_beside(), for the guest whose counters were left.
  *
  * Context: Interrupts off until x86_perf_guest_exit().
  */
 void x86_perf_guest_enter(u32 guest_lvtpc)
 {
 	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	int enabled;
 
 	lockdep_assert_irqs_disabled();
 
@@ -193,15 +210,23 @@ void x86_perf_guest_enter(u32 guest_lvtpc)
 	 * so that it is enabled again when there is something to count.
 	 */
 	__this_cpu_write(x86_perf_guest_stopped_events, cpuc->n_events);
+	__this_cpu_write(x86_perf_guest_parked, NULL);
+	enabled = cpuc->enabled;
 	if (cpuc->n_events)
 		x86_perf_guest_stop_events(cpuc);
 	else
 		cpuc->enabled = 0;
 
-	x86_perf_guest_zero_controls(cpuc);
+	/*
+	 * GLOBAL_CTRL is 0 if perf has stopped its events just now, or has not enabled
+	 * anything since a guest was here.
+	 */
+	x86_perf_guest_zero_controls(cpuc, enabled ? cpuc->n_events :
+				     __this_cpu_read(x86_perf_guest_no_strays));
 	x86_perf_guest_zero_strays(cpuc);
 
-	perf_guest_clock_stop();
+	if (cpuc->n_events)
+		perf_guest_clock_stop();
 
 	/*
 	 * As a rule, the NMI of a host event that overflowed before it was
@@ -249,7 +274,6 @@ bool x86_perf_guest_park(x86_perf_guest_evict_t evict)
 	    __this_cpu_read(x86_perf_guest_stopped_events))
 		return false;
 
-	perf_guest_clock_start();
 	__this_cpu_write(x86_perf_guest_parked, evict);
 
 	return true;
@@ -269,7 +293,6 @@ void x86_perf_guest_unpark(void)
 		return;
 
 	__this_cpu_write(x86_perf_guest_parked, NULL);
-	perf_guest_clock_stop();
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_unpark);
 
@@ -283,7 +306,7 @@ void __x86_perf_guest_evict(void)
 
 	x86_perf_guest_unpark();
 	evict();
-	WARN_ON_ONCE(x86_perf_guest_owns_pmu());
+	WARN_ON_ONCE(x86_perf_guest_owns_pmu() || __this_cpu_read(x86_perf_guest_left));
 }
 EXPORT_SYMBOL_GPL(__x86_perf_guest_evict);
 
@@ -347,6 +370,103 @@ bool x86_perf_guest_claim_pmi(void)
 EXPORT_SYMBOL_GPL(x86_perf_guest_claim_pmi);
 
 /**
+ * x86_perf_guest_not_zero - which counters may hold something?
+ *
+ * What perf has not used since x86_perf_guest_zeroed() is 0 still.
+ *
+ * Context: Interrupts off, after x86_perf_guest_enter().
+ * Return: A bit for each counter, fixed ones from INTEL_PMC_IDX_FIXED on.
+ */
+u64 x86_perf_guest_not_zero(void)
+{
+	return __this_cpu_read(cpu_hw_events.not_zero);
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_not_zero);
+
+/* The counters of perf's events; ~0 if one of them is not only about counters. */
+static u64 x86_perf_guest_used_by_host(struct cpu_hw_events *cpuc)
+{
+	u64 used = 0;
+	int i;
+
+	for (i = 0; i < cpuc->n_events; i++) {
+		if (cpuc->assign[i] >= INTEL_PMC_IDX_FIXED_BTS)
+			return ~0ull;
+		used |= BIT_ULL(cpuc->assign[i]);
+	}
+
+	return used;
+}
+
+/**
+ * x86_perf_guest_wanted - which counters does perf want back now?
+ *
+ * For x86_perf_guest_exit_beside().
+ *
+ * Context: Interrupts off since x86_perf_guest_enter().
+ * Return: A bit for each counter, or ~0 if it wants all that the PMU has.
+ */
+u64 x86_perf_guest_wanted(void)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+
+	/* PEBS has more registers than these, and its buffer is the host's. */
+	return cpuc->pebs_enabled ? ~0ull : x86_perf_guest_used_by_host(cpuc);
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_wanted);
+
+/**
+ * x86_perf_guest_zeroed - counters of the guest have been saved and are 0
+ * @counters: a bit for each of them
+ *
+ * If they had been left to the guest they are not any more.
+ *
+ * Context: Interrupts off.  Before x86_perf_guest_exit(), or in the callback that
+ * was given to x86_perf_guest_exit_beside().
+ */
+void x86_perf_guest_zeroed(u64 counters)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+
+	lockdep_assert_irqs_disabled();
+
+	cpuc->not_zero &= ~counters;
+	cpuc->intel_ctrl_guest_mask &= ~__this_cpu_read(x86_perf_guest_left);
+	__this_cpu_write(x86_perf_guest_left, 0);
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_zeroed);
+
+/**
+ * x86_perf_guest_exit_beside - take back only the counters that perf wants
+ * @pmi_due: as for x86_perf_guest_exit()
+ * @counters: those that still are the guest's, none of which is wanted, see
+ *	      x86_perf_guest_wanted(); they and their selectors stay as they are
+ * @evict: saves them and calls x86_perf_guest_zeroed(); called with interrupts off
+ *
+ * For the rest of the registers it is an x86_perf_guest_exit().  What comes first
+ * ends it: the next x86_perf_guest_enter(), of the same guest; or an eviction, as
+ * for x86_perf_guest_park().
+ *
+ * Context: Interrupts off since x86_perf_guest_enter().
+ */
+void x86_perf_guest_exit_beside(bool pmi_due, u64 counters, x86_perf_guest_evict_t evict)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+
+	/* On AMD this is of no effect. */
+	counters &= ~cpuc->intel_ctrl_guest_mask;
+	cpuc->intel_ctrl_guest_mask |= counters;
+	__this_cpu_write(x86_perf_guest_left,
+			 __this_cpu_read(x86_perf_guest_left) | counters);
+
+	x86_perf_guest_exit(pmi_due);
+
+	/* From here on perf has to ask. */
+	__this_cpu_write(x86_perf_guest_parked, evict);
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_exit_beside);
+
+/**
  * x86_perf_guest_exit - take this CPU's core PMU back from a guest
  * @pmi_due: the guest has an overflow whose interrupt was not masked
  *
@@ -363,6 +483,9 @@ void x86_perf_guest_exit(bool pmi_due)
 	if (WARN_ON_ONCE(!x86_perf_guest_owns_pmu()))
 		return;
 
+	/* Events go on where they were, without being assigned again. */
+	cpuc->not_zero |= x86_perf_guest_used_by_host(cpuc);
+
 	if (pmi_due)
 		x86_perf_guest_expect(DUE_GUEST);
 
@@ -371,9 +494,54 @@ void x86_perf_guest_exit(bool pmi_due)
 
 	apic_write(APIC_LVTPC, APIC_DM_NMI);
 
-	perf_guest_clock_start();
-
-	if (__this_cpu_read(x86_perf_guest_stopped_events))
+	if (__this_cpu_read(x86_perf_guest_stopped_events)) {
+		perf_guest_clock_start();
 		x86_perf_guest_start_events(cpuc);
+	}
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_exit);
+
+/**
+ * x86_perf_guest_enter_unloaded - a guest that does not count is about to run
+ *
+ * The PMU stays perf's.  What keeps events that exclude guests out of guest mode
+ * is hardware: the hypervisor's switch of GLOBAL_CTRL, see perf_guest_get_msrs(),
+ * or HostOnly.  Only the host clock is stopped, if any such event is on a counter.
+ *
+ * Context: Interrupts off until x86_perf_guest_exit_unloaded().
+ * Return: Whether there is such an event.
+ */
+bool x86_perf_guest_enter_unloaded(void)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	int i;
+
+	lockdep_assert_irqs_disabled();
+
+	for (i = 0; i < cpuc->n_events; i++) {
+		if (cpuc->event_list[i]->attr.exclude_guest) {
+			__this_cpu_write(x86_perf_guest_stopped_clock, true);
+			perf_guest_clock_stop();
+			return true;
+		}
+	}
+
+	return false;
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_enter_unloaded);
+
+/**
+ * x86_perf_guest_exit_unloaded - the guest that does not count has run
+ *
+ * Context: Interrupts off since x86_perf_guest_enter_unloaded().
+ */
+void x86_perf_guest_exit_unloaded(void)
+{
+	lockdep_assert_irqs_disabled();
+
+	if (__this_cpu_read(x86_perf_guest_stopped_clock)) {
+		__this_cpu_write(x86_perf_guest_stopped_clock, false);
+		perf_guest_clock_start();
+	}
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_exit_unloaded);

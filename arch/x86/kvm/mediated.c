@@ -11,20 +11,33 @@
  *	   The registers are the vCPU's.  The values in struct kvm_pmu are stale
  *	   and nobody may look at them, with the exceptions below.
  *
- *  PARKED: from kvm_mediated_pmu_put() to the next load, if perf has no event on
- *	   this CPU.  The registers still are the vCPU's, and all is as in GUEST, but
- *	   nothing counts.  An eviction, which saves the values and leads to HOST,
- *	   comes before
- *	    - perf enables the PMU: x86_pmu_enable(), which all it does there goes
- *	      through, be it an event that is installed or scheduled in, rotation, a
- *	      cgroup's switch, the watchdog or a CPU that comes back.  NMIs find that
- *	      the PMU is not perf's, and leave it alone;
- *	    - KVM looks at one of the values, see kvm_mediated_pmu_evict();
- *	    - the vCPU leaves the CPU or KVM_RUN ends, i.e. before anybody else runs
- *	      here who could read counters: kvm_arch_vcpu_put().  So at CPU hotplug,
- *	      suspend and orderly kexec nothing is parked any more.  A crash kernel
- *	      finds the guest's selectors, with GLOBAL_CTRL 0, or AMD's GuestOnly.
- *	   With perf's events on the CPU a put goes to HOST at once.
+ *  PARKED: from kvm_mediated_pmu_put() to the next load.  The registers still are
+ *	the vCPU's, and all is as in GUEST, but nothing counts.  If perf has events on
+ *	this CPU, then only those counters and their selectors are that none of these
+ *	events is on (kvm_pmu.beside); the rest of the registers is as in HOST.  An
+ *	eviction, which saves the values and leads to HOST, comes before
+ *	 - perf enables the PMU: x86_pmu_enable(), which all it does there goes
+ *	   through, be it an event that is installed or scheduled in, rotation, a
+ *	   cgroup's switch, the watchdog or a CPU that comes back.  Only the NMI
+ *	   handler does not.  It restarts events that are on counters, or it finds
+ *	   that the PMU is not perf's, and leaves it alone;
+ *	 - perf clears what events of the past have left in counters, for tasks that
+ *	   may use RDPMC: perf_clear_dirty_counters();
+ *	 - KVM looks at one of the values, see kvm_mediated_pmu_evict();
+ *	 - the vCPU leaves the CPU or KVM_RUN ends, i.e. before anybody else runs
+ *	   here who could read counters: kvm_arch_vcpu_put().  So at CPU hotplug,
+ *	   suspend and orderly kexec nothing is parked any more.  A crash kernel
+ *	   finds the guest's selectors, with GLOBAL_CTRL 0, or AMD's GuestOnly.
+ *	If perf's events want more than counters (PEBS, metrics), a put goes to HOST.
+ *
+ * A vCPU none of whose counters is on, i.e. enabled and allowed, has no use for the
+ * PMU.  After a number of VM-entries it is disarmed: it runs in state HOST.  All
+ * that the guest can reach of the PMU traps then, RDPMC included, and is served
+ * from struct kvm_pmu.  perf's events stay as they are; those that exclude guests
+ * are kept out of guest mode in the way of KVM's other PMU, by a switch of
+ * GLOBAL_CTRL at VM-entry and VM-exit, or AMD's HostOnly.  (The hard lockup
+ * detector's event goes on in guest mode, as it does there.)  A write that switches
+ * a counter on arms the vCPU: it always traps.
  *
  * In state GUEST, for each register of the guest:
  *
@@ -40,9 +53,11 @@
  *	what is enabled and allowed by the filter, anything else is 0.  They are
  *	recalculated in kvm_mediated_pmu_reprogram(), i.e. when KVM_REQ_PMU is
  *	handled, which is always done before the next load; what is parked is then
- *	brought up to date.
- *  GLOBAL_CTRL, GLOBAL_STATUS and the registers to change the latter: direct if
- *	the guest has them and its PMU is shaped like the host's, else they trap.
+ *	brought up to date.  The exit fastpath does it all in state GUEST.
+ *  GLOBAL_CTRL, GLOBAL_STATUS and the registers to clear bits of it: direct if the
+ *	guest has them and its PMU is shaped like the host's, else they trap.  AMD's
+ *	to set bits traps: it can set bits that freeze counters, e.g., which are not
+ *	the guest's to have.
  *	Nothing counts for the guest outside guest mode: on Intel GLOBAL_CTRL is
  *	switched by VM-entry and VM-exit, so that pmu->global_ctrl is valid in
  *	PARKED too; on AMD the selectors have GuestOnly set.
@@ -55,9 +70,8 @@
  * becomes whatever the guest's LVTPC asks for.  If they are saved first, that
  * sees the new status bit and makes the request; the interrupt itself, which
  * may be late, is counted and forgotten, unless no new status bit went before
- * it.  An instruction that KVM emulates is counted in memory in state HOST;
- * the exit fastpath, which runs in state GUEST, does not emulate instructions
- * for a vCPU that counts them.
+ * it.  An instruction that KVM emulates is counted in memory in state HOST; in
+ * GUEST, i.e. in the exit fastpath, it is added to the counter in hardware.
  *
  * See arch/x86/events/guest.c for what perf guarantees and expects at load and
  * put.
@@ -157,7 +171,7 @@ bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
-	return kvm_vcpu_has_mediated_pmu(vcpu) &&
+	return kvm_mediated_pmu_is_armed(vcpu) &&
 	       kvm_pmu_has_perf_global_ctrl(pmu) &&
 	       kvm_mediated_pmu_is_shaped_like_host(pmu);
 }
@@ -167,7 +181,7 @@ bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
-	if (!kvm_vcpu_has_mediated_pmu(vcpu) ||
+	if (!kvm_mediated_pmu_is_armed(vcpu) ||
 	    !kvm_mediated_pmu_is_shaped_like_host(pmu))
 		return false;
 
@@ -228,6 +242,8 @@ void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed)
 	bool on = allowed && pmc_speculative_in_use(pmc) &&
 		  kvm_mediated_pmu_mode_matches(pmc);
 
+	__assign_bit(pmc->idx, pmu->pmc_is_on, on);
+
 	if (pmc_is_fixed(pmc)) {
 		int i = pmc->idx - KVM_FIXED_PMC_BASE_IDX;
 		u64 mask = intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
@@ -245,6 +261,65 @@ void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed)
 	pmu->selectors_changed = true;
 }
 
+/*
+ * A guest that profiles switches its counters on and off a lot, e.g. at each of
+ * its context switches, and to arm a vCPU costs about as much as some VM-exits:
+ * stay armed for a while.  To prove something is easier with more changes.
+ */
+#define KVM_MEDIATED_PMU_IDLE_ENTRIES \
+	(IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU) ? 3 : 256)
+
+/*
+ * Called when KVM_REQ_PMU is handled, i.e. before the next VM-entry.  What traps
+ * follows before that entry, too, as that request is handled later.
+ */
+void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	bool armed;
+
+	if (!bitmap_empty(pmu->pmc_is_on, X86_PMC_IDX_MAX)) {
+		pmu->idle_entries = 0;
+		armed = true;
+	} else {
+		armed = pmu->armed &&
+			pmu->idle_entries < KVM_MEDIATED_PMU_IDLE_ENTRIES;
+	}
+
+	/* Not from the exit fastpath; the next load asks again. */
+	if (kvm_mediated_pmu_in_fastpath(vcpu))
+		return;
+
+	if (armed == pmu->armed)
+		return;
+
+	kvm_mediated_pmu_evict(vcpu);
+	pmu->armed = armed;
+	pmu->idle_entries = 0;
+	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
+}
+
+static u32 pmc_rdpmc_index(struct kvm_pmc *pmc)
+{
+	if (pmc_is_fixed(pmc))
+		return INTEL_PMC_FIXED_RDPMC_BASE | (pmc->idx - KVM_FIXED_PMC_BASE_IDX);
+
+	return pmc->idx;
+}
+
+static u32 pmc_msr(struct kvm_pmc *pmc)
+{
+	if (pmc_is_fixed(pmc))
+		return MSR_CORE_PERF_FIXED_CTR0 + (pmc->idx - KVM_FIXED_PMC_BASE_IDX);
+
+	return kvm_pmu_ops.GP_COUNTER_BASE + pmc->idx * kvm_pmu_ops.GP_MSR_STRIDE;
+}
+
+static u32 gp_eventsel_msr(int i)
+{
+	return kvm_pmu_ops.GP_EVENTSEL_BASE + i * kvm_pmu_ops.GP_MSR_STRIDE;
+}
+
 static bool pmc_has_pmi(struct kvm_pmc *pmc)
 {
 	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
@@ -257,17 +332,37 @@ static bool pmc_has_pmi(struct kvm_pmc *pmc)
 	return pmc->eventsel & ARCH_PERFMON_EVENTSEL_INT;
 }
 
-/* Count one event that KVM emulated. */
+/*
+ * Count one event that KVM emulated: in memory, or in the exit fastpath, where the
+ * values are in hardware, there.  Nothing counts by itself in either place.
+ */
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
 {
 	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
+	u64 counter = pmc->counter;
 
-	pmc->counter = (pmc->counter + 1) & pmc_bitmask(pmc);
-	if (pmc->counter)
+	if (pmu->in_hardware)
+		rdpmcl(pmc_rdpmc_index(pmc), counter);
+
+	counter = (counter + 1) & pmc_bitmask(pmc);
+
+	if (pmu->in_hardware)
+		wrmsrl(pmc_msr(pmc), counter);
+	else
+		pmc->counter = counter;
+
+	if (counter)
 		return;
 
-	if (kvm_pmu_has_perf_global_ctrl(pmu))
-		pmu->global_status |= BIT_ULL(pmc->idx);
+	if (kvm_pmu_has_perf_global_ctrl(pmu)) {
+		if (pmu->in_hardware) {
+			/* Nothing raises an interrupt for a bit that is set so. */
+			wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_SET, BIT_ULL(pmc->idx));
+			pmu->loaded_status |= BIT_ULL(pmc->idx);
+		} else {
+			pmu->global_status |= BIT_ULL(pmc->idx);
+		}
+	}
 
 	if (pmc_has_pmi(pmc))
 		kvm_make_request(KVM_REQ_PMI, pmc->vcpu);
@@ -318,7 +413,7 @@ void kvm_mediated_pmu_handle_pmi(void)
 	if (!vcpu || !kvm_vcpu_has_mediated_pmu(vcpu))
 		return;
 
-	if (vcpu_to_pmu(vcpu)->in_hardware)
+	if (vcpu_to_pmu(vcpu)->in_hardware && !vcpu_to_pmu(vcpu)->beside)
 		wanted |= kvm_mediated_pmu_pmi_seen(vcpu_to_pmu(vcpu));
 
 	if (wanted)
@@ -336,25 +431,11 @@ void kvm_mediated_pmu_flush_pmi(struct kvm_vcpu *vcpu)
 		kvm_pmu_deliver_pmi(vcpu);
 }
 
-static u32 pmc_rdpmc_index(struct kvm_pmc *pmc)
+static u64 kvm_mediated_pmu_counters(struct kvm_pmu *pmu)
 {
-	if (pmc_is_fixed(pmc))
-		return INTEL_PMC_FIXED_RDPMC_BASE | (pmc->idx - KVM_FIXED_PMC_BASE_IDX);
+	BUILD_BUG_ON(X86_PMC_IDX_MAX > BITS_PER_LONG_LONG);
 
-	return pmc->idx;
-}
-
-static u32 pmc_msr(struct kvm_pmc *pmc)
-{
-	if (pmc_is_fixed(pmc))
-		return MSR_CORE_PERF_FIXED_CTR0 + (pmc->idx - KVM_FIXED_PMC_BASE_IDX);
-
-	return kvm_pmu_ops.GP_COUNTER_BASE + pmc->idx * kvm_pmu_ops.GP_MSR_STRIDE;
-}
-
-static u32 gp_eventsel_msr(int i)
-{
-	return kvm_pmu_ops.GP_EVENTSEL_BASE + i * kvm_pmu_ops.GP_MSR_STRIDE;
+	return *(u64 *)pmu->all_valid_pmc_idx;
 }
 
 /*
@@ -407,7 +488,7 @@ static void kvm_mediated_pmu_prove_parked(struct kvm_pmu *pmu)
 		return;
 
 	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
-		if (!pmc_is_gp(pmc))
+		if (!pmc_is_gp(pmc) || (pmu->beside && pmu->displaced & BIT_ULL(i)))
 			continue;
 
 		rdmsrl(gp_eventsel_msr(i), val);
@@ -417,7 +498,7 @@ static void kvm_mediated_pmu_prove_parked(struct kvm_pmu *pmu)
 			  pmc->eventsel_loaded);
 	}
 
-	if (!kvm_host_pmu.num_counters_fixed)
+	if (!kvm_host_pmu.num_counters_fixed || pmu->beside)
 		return;
 
 	rdmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, val);
@@ -428,8 +509,8 @@ static void kvm_mediated_pmu_prove_parked(struct kvm_pmu *pmu)
 	WARN_ONCE(val, "GLOBAL_CTRL is 0x%llx while parked", val);
 }
 
-/* What the guest can reach is the guest's. */
-static void kvm_mediated_pmu_prove_guest(struct kvm_pmu *pmu)
+/* What the guest can reach is the guest's; of @counters the values are known. */
+static void kvm_mediated_pmu_prove_guest(struct kvm_pmu *pmu, u64 counters)
 {
 	struct kvm_pmc *pmc;
 	u64 val, want;
@@ -445,7 +526,7 @@ static void kvm_mediated_pmu_prove_guest(struct kvm_pmu *pmu)
 			  "selector %d is 0x%llx, not 0x%llx", i, val, want);
 	}
 
-	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
+	kvm_for_each_pmc(pmu, pmc, i, (unsigned long *)&counters) {
 		rdpmcl(pmc_rdpmc_index(pmc), val);
 		WARN_ONCE(val != pmc->counter, "counter %d is 0x%llx, not 0x%llx",
 			  i, val, pmc->counter);
@@ -484,12 +565,35 @@ static void kvm_mediated_pmu_set_lvtpc(struct kvm_vcpu *vcpu)
 	x86_perf_guest_set_lvtpc(lvtpc);
 }
 
+static void kvm_mediated_pmu_write_selectors(struct kvm_pmu *pmu)
+{
+	struct kvm_pmc *pmc;
+	int i;
+
+	if (!pmu->selectors_changed)
+		return;
+
+	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
+		if (pmc->eventsel_loaded == pmc->eventsel_hw)
+			continue;
+
+		pmc->eventsel_loaded = pmc->eventsel_hw;
+		wrmsrl(gp_eventsel_msr(i), pmc->eventsel_hw);
+	}
+	pmu->selectors_changed = false;
+}
+
+/* What hardware gets has changed maybe: write the difference. */
+static void kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu)
+{
+	kvm_mediated_pmu_write_selectors(vcpu_to_pmu(vcpu));
+	kvm_pmu_call(mediated_resume)(vcpu);
+}
+
 /* From PARKED to GUEST: only what has changed since is written. */
 static void kvm_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	struct kvm_pmc *pmc;
-	int i;
 
 	pmu->parked = false;
 	x86_perf_guest_unpark();
@@ -497,31 +601,58 @@ static void kvm_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 
 	kvm_mediated_pmu_set_lvtpc(vcpu);
 
-	if (pmu->selectors_changed) {
-		kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
-			if (pmc->eventsel_loaded == pmc->eventsel_hw)
-				continue;
+	kvm_mediated_pmu_write_controls(vcpu);
+}
 
-			pmc->eventsel_loaded = pmc->eventsel_hw;
-			wrmsrl(gp_eventsel_msr(i), pmc->eventsel_hw);
-		}
-		pmu->selectors_changed = false;
+/*
+ * The exit fastpath's part of a write of the guest: handle one of a register that
+ * always traps, or of GLOBAL_CTRL where it does.  Called with interrupts off, in
+ * state GUEST, and stays there.  Returns false if there is more to it than that;
+ * then nothing is changed.
+ */
+bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 data)
+{
+	struct msr_data info = { .index = msr, .data = data };
+
+	if (!kvm_mediated_pmu_is_control(msr) || !kvm_pmu_is_valid_msr(vcpu, msr) ||
+	    !kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE))
+		return false;
+
+	/* It is direct, but traps: whatever the reason is, it is not ours. */
+	if (msr == MSR_CORE_PERF_GLOBAL_CTRL && kvm_mediated_pmu_global_is_direct(vcpu))
+		return false;
+
+	kvm_pmu_call(mediated_sync)(vcpu);
+
+	if (kvm_pmu_set_msr(vcpu, &info)) {
+		/* It will be seen again. */
+		vcpu->stat.pmu_trapped_writes--;
+		return false;
 	}
 
-	kvm_pmu_call(mediated_resume)(vcpu);
+	if (kvm_check_request(KVM_REQ_PMU, vcpu))
+		kvm_pmu_handle_event(vcpu);
+
+	kvm_mediated_pmu_write_controls(vcpu);
+	return true;
 }
 
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 missing, not_zero;
 	struct kvm_pmc *pmc;
 	u32 lvtpc;
-	u64 hw;
 	int i;
 
 	lockdep_assert_irqs_disabled();
 
-	if (pmu->parked) {
+	/* Not for this VM-entry any more. */
+	if (bitmap_empty(pmu->pmc_is_on, X86_PMC_IDX_MAX) &&
+	    ++pmu->idle_entries >= KVM_MEDIATED_PMU_IDLE_ENTRIES)
+		kvm_make_request(KVM_REQ_PMU, vcpu);
+
+	if (pmu->parked && !pmu->beside) {
 		kvm_mediated_pmu_resume(vcpu);
 		return;
 	}
@@ -537,70 +668,123 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	pmu->lvtpc_used = false;
 
 	x86_perf_guest_enter(lvtpc);
-	kvm_mediated_pmu_prove_off(pmu, false);
+
+	if (pmu->beside) {
+		kvm_mediated_pmu_prove_parked(pmu);
+		missing = pmu->displaced;
+		pmu->parked = false;
+		pmu->beside = false;
+	} else {
+		kvm_mediated_pmu_prove_off(pmu, false);
+		missing = kvm_mediated_pmu_counters(pmu);
+		vcpu->stat.pmu_loads++;
+	}
 
 	/*
-	 * RDPMC is a lot cheaper than WRMSR, and an idle counter is 0 on both
-	 * sides.  Selectors that the guest does not use need no write: perf
-	 * leaves none enabled, and the guest cannot read them.
+	 * Many a counter is idle and 0 on both sides.  Selectors that the guest does
+	 * not use need no write: perf leaves none enabled, and the guest cannot read
+	 * them.
 	 */
-	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
-		rdpmcl(pmc_rdpmc_index(pmc), hw);
-		if (hw != pmc->counter)
+	not_zero = x86_perf_guest_not_zero();
+	kvm_for_each_pmc(pmu, pmc, i, (unsigned long *)&missing) {
+		if (pmc->counter || not_zero & BIT_ULL(i))
 			wrmsrl(pmc_msr(pmc), pmc->counter);
-
-		if (pmc_is_gp(pmc) && pmc->eventsel_hw)
-			wrmsrl(gp_eventsel_msr(i), pmc->eventsel_hw);
-		pmc->eventsel_loaded = pmc->eventsel_hw;
 	}
-	pmu->selectors_changed = false;
+	kvm_mediated_pmu_write_selectors(pmu);
 
 	kvm_pmu_call(mediated_load)(vcpu);
-	kvm_mediated_pmu_prove_guest(pmu);
 	pmu->in_hardware = true;
-	vcpu->stat.pmu_loads++;
+	kvm_mediated_pmu_prove_guest(pmu, missing);
+}
+
+/* Save those of @counters; with @zero, leave nothing of them behind. */
+static void kvm_mediated_pmu_save_counters(struct kvm_pmu *pmu, u64 counters, bool zero)
+{
+	struct kvm_pmc *pmc;
+	int i;
+
+	kvm_for_each_pmc(pmu, pmc, i, (unsigned long *)&counters) {
+		if (pmc->eventsel_loaded) {
+			wrmsrl(gp_eventsel_msr(i), 0);
+			pmc->eventsel_loaded = 0;
+			pmu->selectors_changed = true;
+		}
+
+		rdpmcl(pmc_rdpmc_index(pmc), pmc->counter);
+		if (pmc->counter && zero)
+			wrmsrl(pmc_msr(pmc), 0);
+	}
+
+	if (zero)
+		x86_perf_guest_zeroed(counters);
+}
+
+/* Has the guest overflows that raise an interrupt?  If so, it is told. */
+static bool kvm_mediated_pmu_overflows(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 overflows = pmu->hw_status & ~pmu->loaded_status;
+
+	if (!overflows || !(overflows & kvm_mediated_pmu_pmi_mask(pmu)))
+		return false;
+
+	kvm_make_request(KVM_REQ_PMI, vcpu);
+	return true;
 }
 
 static void kvm_mediated_pmu_save(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	struct kvm_pmc *pmc;
-	u64 overflows;
-	bool pmi;
-	int i;
 
 	kvm_pmu_call(mediated_put)(vcpu);
-
-	/* Leave no value of the guest behind, and nothing enabled. */
-	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
-		if (pmc->eventsel_loaded)
-			wrmsrl(gp_eventsel_msr(i), 0);
-		pmc->eventsel_loaded = 0;
-
-		rdpmcl(pmc_rdpmc_index(pmc), pmc->counter);
-		if (pmc->counter)
-			wrmsrl(pmc_msr(pmc), 0);
-	}
-
+	kvm_mediated_pmu_save_counters(pmu, kvm_mediated_pmu_counters(pmu), true);
 	pmu->in_hardware = false;
 	kvm_mediated_pmu_prove_off(pmu, true);
 
-	overflows = pmu->hw_status & ~pmu->loaded_status;
-	pmi = overflows && overflows & kvm_mediated_pmu_pmi_mask(pmu);
-	if (pmi)
-		kvm_make_request(KVM_REQ_PMI, vcpu);
-
-	x86_perf_guest_exit(pmi);
+	x86_perf_guest_exit(kvm_mediated_pmu_overflows(vcpu));
 }
 
 /* Called by x86_perf_guest_evict(), on the CPU that the vCPU is loaded on. */
 static void kvm_mediated_pmu_evicted(void)
 {
 	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
-	vcpu_to_pmu(vcpu)->parked = false;
-	kvm_mediated_pmu_prove_parked(vcpu_to_pmu(vcpu));
-	kvm_mediated_pmu_save(vcpu);
+	kvm_mediated_pmu_prove_parked(pmu);
+	pmu->parked = false;
+
+	if (!pmu->beside) {
+		kvm_mediated_pmu_save(vcpu);
+		return;
+	}
+
+	pmu->beside = false;
+	kvm_mediated_pmu_save_counters(pmu, kvm_mediated_pmu_counters(pmu) & ~pmu->displaced,
+				       true);
+	pmu->in_hardware = false;
+}
+
+/* From GUEST to PARKED, beside perf's events; if that cannot be, nothing is done. */
+static bool kvm_mediated_pmu_park_beside(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 wanted = x86_perf_guest_wanted();
+	u64 counters = kvm_mediated_pmu_counters(pmu);
+
+	if (wanted == ~0ull)
+		return false;
+
+	kvm_pmu_call(mediated_put)(vcpu);
+
+	/* perf is going to write them all. */
+	pmu->displaced = wanted & counters;
+	kvm_mediated_pmu_save_counters(pmu, pmu->displaced, false);
+	pmu->parked = true;
+	pmu->beside = true;
+
+	x86_perf_guest_exit_beside(kvm_mediated_pmu_overflows(vcpu),
+				   counters & ~wanted, kvm_mediated_pmu_evicted);
+	return true;
 }
 
 /* perf may be faster, on an interrupt; so may the scheduler. */
@@ -626,6 +810,6 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 
 	if (x86_perf_guest_park(kvm_mediated_pmu_evicted))
 		pmu->parked = true;
-	else
+	else if (!kvm_mediated_pmu_park_beside(vcpu))
 		kvm_mediated_pmu_save(vcpu);
 }

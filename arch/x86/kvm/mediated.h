@@ -4,6 +4,8 @@
 
 #include <linux/kvm_host.h>
 
+#include <asm/perf_guest.h>
+
 #include "pmu.h"
 
 extern bool __read_mostly kvm_mediated_pmu;
@@ -15,6 +17,12 @@ extern bool __read_mostly kvm_mediated_pmu;
 static inline bool kvm_vcpu_has_mediated_pmu(struct kvm_vcpu *vcpu)
 {
 	return kvm_mediated_pmu && vcpu_to_pmu(vcpu)->version;
+}
+
+/* Is the PMU loaded at VM-entry, i.e. may the guest have it directly? */
+static inline bool kvm_mediated_pmu_is_armed(struct kvm_vcpu *vcpu)
+{
+	return kvm_vcpu_has_mediated_pmu(vcpu) && vcpu_to_pmu(vcpu)->armed;
 }
 
 void kvm_mediated_pmu_hardware_setup(bool *param, const char *objection);
@@ -32,6 +40,7 @@ bool kvm_mediated_pmu_mode_matches(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed);
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
+void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu);
 
 void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_is_control(u32 msr);
@@ -41,14 +50,24 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu);
 
 static inline void kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
-	if (kvm_vcpu_has_mediated_pmu(vcpu))
+	if (!kvm_vcpu_has_mediated_pmu(vcpu))
+		return;
+
+	if (vcpu_to_pmu(vcpu)->armed)
 		__kvm_mediated_pmu_load(vcpu);
+	else
+		vcpu_to_pmu(vcpu)->host_counts = x86_perf_guest_enter_unloaded();
 }
 
 static inline void kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
-	if (kvm_vcpu_has_mediated_pmu(vcpu))
+	if (!kvm_vcpu_has_mediated_pmu(vcpu))
+		return;
+
+	if (vcpu_to_pmu(vcpu)->armed)
 		__kvm_mediated_pmu_put(vcpu);
+	else
+		x86_perf_guest_exit_unloaded();
 }
 
 /* Have the values in struct kvm_pmu: they may be parked in hardware. */
@@ -65,15 +84,19 @@ static inline void kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr
 		__kvm_mediated_pmu_evict(vcpu);
 }
 
-/*
- * Can the exit fastpath emulate an instruction?  It cannot count it, as the
- * guest's counters are in hardware.
- */
-static inline bool kvm_mediated_pmu_counts_instructions(struct kvm_vcpu *vcpu)
+/* In state GUEST: the exit fastpath, as nobody else runs then. */
+static inline bool kvm_mediated_pmu_in_fastpath(struct kvm_vcpu *vcpu)
 {
-	return kvm_vcpu_has_mediated_pmu(vcpu) &&
-	       !bitmap_empty(vcpu_to_pmu(vcpu)->pmc_counts_instructions,
-			     X86_PMC_IDX_MAX);
+	return vcpu_to_pmu(vcpu)->in_hardware && !vcpu_to_pmu(vcpu)->parked;
+}
+
+bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 data);
+
+static inline bool kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr,
+						     u64 data)
+{
+	return kvm_mediated_pmu_in_fastpath(vcpu) &&
+	       __kvm_mediated_pmu_fastpath_set_msr(vcpu, msr, data);
 }
 
 #endif /* __KVM_X86_MEDIATED_H */

@@ -11,13 +11,19 @@ typedef void (*x86_perf_guest_evict_t)(void);
 
 /* Does a guest own this CPU's core PMU? */
 DECLARE_PER_CPU(bool, x86_perf_guest_owner);
-/* If so, is it parked, and what gets its values out? */
+/* Are values of a guest parked in it, and what gets them out? */
 DECLARE_PER_CPU(x86_perf_guest_evict_t, x86_perf_guest_parked);
 
 bool x86_perf_guest_capable(void);
 void x86_perf_guest_enter(u32 guest_lvtpc);
 void x86_perf_guest_found(u64 status);
+u64 x86_perf_guest_not_zero(void);
+u64 x86_perf_guest_wanted(void);
+void x86_perf_guest_zeroed(u64 counters);
+void x86_perf_guest_exit_beside(bool pmi_due, u64 counters, x86_perf_guest_evict_t evict);
 void x86_perf_guest_exit(bool pmi_due);
+bool x86_perf_guest_enter_unloaded(void);
+void x86_perf_guest_exit_unloaded(void);
 bool x86_perf_guest_claim_pmi(void);
 bool x86_perf_guest_park(x86_perf_guest_evict_t evict);
 void x86_perf_guest_unpark(void);

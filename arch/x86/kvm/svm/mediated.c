@@ -32,7 +32,7 @@ const char *svm_mediated_pmu_objection(void)
 /* Recalculate which MSRs of the PMU trap, and whether RDPMC does. */
 void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 {
-	bool mediated = kvm_vcpu_has_mediated_pmu(vcpu);
+	bool armed = kvm_mediated_pmu_is_armed(vcpu);
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct vcpu_svm *svm = to_svm(vcpu);
 	bool core, direct;
@@ -44,7 +44,7 @@ void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 	core = guest_cpuid_has(vcpu, X86_FEATURE_PERFCTR_CORE);
 
 	for (i = 0; i < KVM_MAX_NR_AMD_GP_COUNTERS; i++) {
-		direct = mediated && i < pmu->nr_arch_gp_counters;
+		direct = armed && i < pmu->nr_arch_gp_counters;
 
 		if (i < AMD64_NUM_COUNTERS)
 			set_msr_interception(vcpu, svm->msrpm, MSR_K7_PERFCTR0 + i,
@@ -59,8 +59,6 @@ void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS,
 			     direct, direct);
 	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,
-			     direct, direct);
-	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET,
 			     direct, direct);
 
 	if (kvm_mediated_pmu_rdpmc_is_direct(vcpu))
@@ -86,13 +84,19 @@ void svm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, pmu->global_ctrl);
 }
 
+/* The guest may have changed GLOBAL_CTL. */
+void svm_mediated_pmu_sync(struct kvm_vcpu *vcpu)
+{
+	if (kvm_mediated_pmu_global_is_direct(vcpu))
+		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, vcpu_to_pmu(vcpu)->global_ctrl);
+}
+
 void svm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	u64 status;
 
-	if (kvm_mediated_pmu_global_is_direct(vcpu))
-		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, pmu->global_ctrl);
+	svm_mediated_pmu_sync(vcpu);
 	if (pmu->global_ctrl)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
 

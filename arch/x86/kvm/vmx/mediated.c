@@ -74,11 +74,11 @@ bool vmx_mediated_pmu_is_msr(u32 msr)
 
 /*
  * Recalculate which MSRs of the PMU trap.  RDPMC's interception follows at the
- * next load.
+ * next VM-entry.
  */
 void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 {
-	bool mediated = kvm_vcpu_has_mediated_pmu(vcpu);
+	bool armed = kvm_mediated_pmu_is_armed(vcpu);
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	bool fw_writes, intercept;
 	int i;
@@ -90,7 +90,7 @@ void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 		    (vcpu->arch.perf_capabilities & PMU_CAP_FW_WRITES);
 
 	for (i = 0; i < KVM_MAX_NR_INTEL_GP_COUNTERS; i++) {
-		intercept = !mediated || i >= pmu->nr_arch_gp_counters;
+		intercept = !armed || i >= pmu->nr_arch_gp_counters;
 
 		vmx_set_intercept_for_msr(vcpu, MSR_IA32_PERFCTR0 + i,
 					  MSR_TYPE_RW, intercept);
@@ -99,7 +99,7 @@ void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 	}
 
 	for (i = 0; i < KVM_MAX_NR_INTEL_FIXED_COUTNERS; i++) {
-		intercept = !mediated || i >= pmu->nr_arch_fixed_counters;
+		intercept = !armed || i >= pmu->nr_arch_fixed_counters;
 
 		vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_FIXED_CTR0 + i,
 					  MSR_TYPE_RW, intercept);
@@ -140,6 +140,27 @@ static void vmx_mediated_pmu_store_global_ctrl(struct vcpu_vmx *vmx, u64 global_
 	vmx->global_ctrl_is_stored = true;
 }
 
+/*
+ * The current VMCS was last used with the PMU loaded, and now it is not: RDPMC
+ * traps, GLOBAL_CTRL is not stored.  Whether it is switched, and to what, is up to
+ * atomic_switch_perf_msrs(), which runs next.
+ */
+void __vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx)
+{
+	struct vmx_msrs *store = &vmx->msr_autostore.guest;
+	int slot = vmx_find_loadstore_msr_slot(store, MSR_CORE_PERF_GLOBAL_CTRL);
+
+	exec_controls_setbit(vmx, CPU_BASED_RDPMC_EXITING);
+	vm_exit_controls_clearbit(vmx, VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL);
+
+	if (slot >= 0)
+		store->val[slot] = store->val[--store->nr];
+	/* The list is shared by all VMCSs, the count is not. */
+	vmcs_write32(VM_EXIT_MSR_STORE_COUNT, store->nr);
+
+	vmx->loaded_vmcs->guest_global_ctrl = VMX_NO_GLOBAL_CTRL;
+}
+
 void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
@@ -171,6 +192,10 @@ void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 	vm_entry_controls_setbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
 	vm_exit_controls_setbit(vmx, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
 
+	/* Counters stop at VM-exit.  Without the PMU, perf's value was here. */
+	if (vmx->loaded_vmcs->guest_global_ctrl == VMX_NO_GLOBAL_CTRL)
+		vmcs_write64(HOST_IA32_PERF_GLOBAL_CTRL, 0);
+
 	if (vmx->loaded_vmcs->guest_global_ctrl != pmu->global_ctrl) {
 		vmx->loaded_vmcs->guest_global_ctrl = pmu->global_ctrl;
 		vmcs_write64(GUEST_IA32_PERF_GLOBAL_CTRL, pmu->global_ctrl);
@@ -192,18 +217,25 @@ void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 		vmx_mediated_pmu_store_global_ctrl(vmx, pmu->global_ctrl);
 }
 
-/* GLOBAL_CTRL is not in hardware outside guest mode, so its value is here. */
-void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu)
+/*
+ * GLOBAL_CTRL is not in hardware outside guest mode: VM-exit, if there was one,
+ * loaded 0, and counters stand still.  Find the guest's value.
+ */
+void vmx_mediated_pmu_sync(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct vcpu_vmx *vmx = to_vmx(vcpu);
 
-	/* Counters stand still: VM-exit, if there was one, loaded 0. */
 	if (vm_exit_controls_get(vmx) & VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL)
 		vmx->loaded_vmcs->guest_global_ctrl =
 			vmcs_read64(GUEST_IA32_PERF_GLOBAL_CTRL);
 	pmu->global_ctrl = vmx->loaded_vmcs->guest_global_ctrl;
-	vmx->global_ctrl_is_stored = false;
+}
+
+void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu)
+{
+	vmx_mediated_pmu_sync(vcpu);
+	to_vmx(vcpu)->global_ctrl_is_stored = false;
 }
 
 void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)

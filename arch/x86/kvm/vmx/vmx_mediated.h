@@ -10,7 +10,20 @@ void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu);
+void vmx_mediated_pmu_sync(struct kvm_vcpu *vcpu);
 bool vmx_mediated_pmu_is_msr(u32 msr);
+
+/* For loaded_vmcs->guest_global_ctrl: not a value that can be loaded. */
+#define VMX_NO_GLOBAL_CTRL	(~0ull)
+
+void __vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx);
+
+/* Before a VM-entry without the PMU; an earlier one may have been with it. */
+static inline void vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx)
+{
+	if (vmx->loaded_vmcs->guest_global_ctrl != VMX_NO_GLOBAL_CTRL)
+		__vmx_mediated_pmu_unset_controls(vmx);
+}
 
 /*
  * Without the VM-exit control to save GLOBAL_CTRL, the guest's value is found in

@@ -91,6 +91,12 @@ static inline uint32_t pmc_selector_msr(int c)
 	return pmu.core ? MSR_F15H_PERF_CTL + 2 * c : MSR_K7_EVNTSEL0 + c;
 }
 
+/*
+ * Enabled, in no ring.  It counts nothing, but the guest uses its PMU then: KVM
+ * may take an idle one away, i.e. have all accesses exit.
+ */
+#define SELECT_NOTHING	ARCH_PERFMON_EVENTSEL_ENABLE
+
 static inline uint32_t pmc_rdpmc_index(int c)
 {
 	return pmc_is_fixed(c) ? INTEL_RDPMC_FIXED | (c - pmu.nr_gp) : c;

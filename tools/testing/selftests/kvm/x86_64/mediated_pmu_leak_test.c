@@ -218,7 +218,12 @@ static void guest_rdmsr_is(uint32_t msr, bool mine, uint64_t want)
 		       mine ? "own" : "no", vector, value, want);
 }
 
-/* All that a guest can name, in a PMU that it has not touched; nothing is written. */
+/*
+ * All that a guest can name, in a PMU that it has not touched, but for a selector
+ * that makes KVM load the PMU; nothing is written.
+ */
+static uint64_t selector_0;
+
 static void guest_all_is_zero(void)
 {
 	/* What KVM gives to a guest at reset. */
@@ -243,7 +248,8 @@ static void guest_all_is_zero(void)
 			guest_rdmsr_is(MSR_IA32_PERFCTR0 + i, i < pmu.nr_gp, 0);
 			guest_rdmsr_is(MSR_IA32_PMC0 + i, i < pmu.nr_gp, 0);
 			guest_rdmsr_is(MSR_CORE_PERF_FIXED_CTR0 + i, i < pmu.nr_fixed, 0);
-			guest_rdmsr_is(MSR_P6_EVNTSEL0 + i, i < pmu.nr_gp, 0);
+			guest_rdmsr_is(MSR_P6_EVNTSEL0 + i, i < pmu.nr_gp,
+				       i ? 0 : selector_0);
 		}
 		guest_rdmsr_is(MSR_PERF_METRICS, false, 0);
 		guest_rdmsr_is(MSR_CORE_PERF_FIXED_CTR_CTRL, pmu.global, 0);
@@ -257,11 +263,12 @@ static void guest_all_is_zero(void)
 
 	for (i = 0; i < 4; i++) {
 		guest_rdmsr_is(MSR_K7_PERFCTR0 + i, i < pmu.nr_gp, 0);
-		guest_rdmsr_is(MSR_K7_EVNTSEL0 + i, i < pmu.nr_gp, 0);
+		guest_rdmsr_is(MSR_K7_EVNTSEL0 + i, i < pmu.nr_gp, i ? 0 : selector_0);
 	}
 	for (i = 0; i < 16; i++) {
 		guest_rdmsr_is(MSR_F15H_PERF_CTR + 2 * i, pmu.core && i < pmu.nr_gp, 0);
-		guest_rdmsr_is(MSR_F15H_PERF_CTL + 2 * i, pmu.core && i < pmu.nr_gp, 0);
+		guest_rdmsr_is(MSR_F15H_PERF_CTL + 2 * i, pmu.core && i < pmu.nr_gp,
+			       i ? 0 : selector_0);
 	}
 	guest_rdmsr_is(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, pmu.global, global_ctrl);
 	guest_rdmsr_is(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, pmu.global, 0);
@@ -293,6 +300,12 @@ static void guest_watch(void)
 			asm volatile("pause" ::: "memory");
 		GUEST_ASSERT_EQ(READ_ONCE(nr_pmis), 0);
 		GUEST_SYNC(0);
+
+		/* By turns as a guest that does not use its PMU, and one that does. */
+		if (pmu.nr_gp) {
+			selector_0 ^= SELECT_NOTHING;
+			wrmsr(pmc_selector_msr(0), selector_0);
+		}
 	}
 }
 

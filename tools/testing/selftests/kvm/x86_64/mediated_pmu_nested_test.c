@@ -371,6 +371,7 @@ static void guest_access(void)
 	uint32_t global_ctrl = pmu_global_ctrl_msr();
 	int i, c;
 
+	wrmsr(pmc_selector_msr(0), SELECT_NOTHING);
 	GUEST_SYNC(0);
 	for (i = 0, c = 0; i < ACCESSES; i++, c = (c + 1) % pmu_nr_counters()) {
 		wrmsr(pmc_msr(c), i);
@@ -390,6 +391,7 @@ static void guest_access(void)
 		wrmsr(pmu_global_clear_msr(), 1);
 	}
 	GUEST_SYNC(4);
+	wrmsr(pmc_selector_msr(0), 0);
 }
 
 static void l2_access(void)
