@@ -8,11 +8,13 @@ case $MODEL in
 intel*)
 	gp4=r00c4,r00c5,r4f2e,r412e
 	six=cycles,instructions,branches,branch-misses,cache-references,cache-misses
-	ten=$six,ref-cycles,r81d0,r82d0,r83d0 ;;
+	ten=$six,ref-cycles,r81d0,r82d0,r83d0
+	selector=$((0x189)) ;;
 *)
 	gp4=r00c2,r00c3,rff60,r0964
 	six=cycles,instructions,branches,branch-misses,cache-references,cache-misses
-	ten=$six,r00c4,r0129,r0229,r0120 ;;
+	ten=$six,r00c4,r0129,r0229,r0120
+	selector=$((0xc0010003)) ;;
 esac
 four=$(echo "$gp4" | sed 's/\([^,]*\)/-e \1/g; s/,/ /g')
 
@@ -33,6 +35,17 @@ measure() { # off|on
 	in_guest a cpuid-loop
 	step "$1/idle"
 	in_guest a cpuid-loop
+
+	# The hard lockup detector's event is one of the host's, on each CPU.
+	step "$1/watchdog"
+	echo 1 >/proc/sys/kernel/nmi_watchdog
+	in_guest a cpuid-loop
+	echo 0 >/proc/sys/kernel/nmi_watchdog
+
+	step "$1/selector"
+	in_guest a "selector-loop $selector"
+	step "$1/flapping"
+	in_guest a "selector-loop $selector 300"
 
 	step "$1/host"
 	rm -f /tmp/ready /tmp/end

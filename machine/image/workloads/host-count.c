@@ -23,7 +23,8 @@
  *	Compare each event's page with read(), when it is on a counter, or when not.
  *
  * host-count come-and-go CPU TIMES
- *	Open an event of that CPU, which must count, and close it, again and again.
+ *	Open an event of that CPU, which must count, and close it, again and again; each
+ *	time have what it left in its counter cleared, as for tasks that may use RDPMC.
  *
  * host-count children LOOPS
  *	The block in this process, in a child, and in a child of that.
@@ -380,12 +381,15 @@ static int children(unsigned long loops)
 static int come_and_go(int cpu, unsigned int times)
 {
 	struct perf_event_attr attr = {
-		.size = sizeof(attr), .config = PERF_COUNT_HW_CPU_CYCLES, .pinned = 1, .exclude_guest = 1,
+		.size = sizeof(attr), .config = PERF_COUNT_HW_BRANCH_INSTRUCTIONS, .pinned = 1, .exclude_guest = 1,
 		.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING,
 	};
 	struct value v;
-	int fd;
+	int fd, rdpmc;
 
+	rdpmc = open("/sys/bus/event_source/devices/cpu/rdpmc", O_WRONLY);
+	if (rdpmc < 0)
+		die("come-and-go", "no rdpmc file");
 	for (; times; times--) {
 		fd = my_syscall5(__NR_perf_event_open, &attr, -1, cpu, -1, 0);
 		if (fd < 0)
@@ -396,7 +400,11 @@ static int come_and_go(int cpu, unsigned int times)
 			die("come-and-go", "no counter");
 		close(fd);
 		work_block(times * 7 % 2000, &word);
+		/* All CPUs let any task read counters: what that event has left is cleared first. */
+		if (write(rdpmc, "2", 1) != 1 || write(rdpmc, "1", 1) != 1)
+			die("come-and-go", "rdpmc cannot be written");
 	}
+	close(rdpmc);
 	return 0;
 }
 
