@@ -91,16 +91,21 @@ def test(model, extra):
     exits = {(way, int(msr, 16)): n for way, msrs in record["msr_exits"].items() for msr, n in msrs.items()}
     direct = {int(msr, 16): n for way in ("rdmsr", "wrmsr") for msr, (n, _) in record["access"]["guest"][way].items()}
     whole = model.startswith(("intel-8+3", "amd"))
-    found = {f"{way} {msr:x}": n for (way, msr), n in exits.items() if msr in counters(vendor)}
-    ok(not found, f"{model}: no access to a counter exits", str(found))
+    # The first access of some does, as the PMU is not loaded for a guest that does not count.
+    def few(registers, what):
+        found = {f"{way} {msr:x}": n for (way, msr), n in exits.items() if msr in registers}
+        through = sum(n for msr, n in direct.items() if msr in registers)
+        ok(20 * sum(found.values()) <= through,
+           f"{model}: {sum(found.values())} accesses to {what} exit, {through} do not", str(found))
+
+    few(counters(vendor), "counters")
     ok(any(msr in direct for msr in counters(vendor)), f"{model}: the guest accesses counters directly", str(direct))
-    found = {f"{way} {msr:x}": n for (way, msr), n in exits.items() if msr in globals_(vendor)}
     rdpmc = {reason: n for reason, n in record["exits"].items() if reason == RDPMC_EXIT[vendor]}
     if whole:
-        ok(not found, f"{model}: no access to a global register exits", str(found))
         # Debian 12's QEMU does not tell guests of PerfMonV2: an AMD guest has no
         # global registers.  Those are for the selftests.
         if vendor == "intel":
+            few(globals_(vendor), "global registers")
             ok(any(msr in direct for msr in globals_(vendor)),
                f"{model}: the guest accesses global registers directly", str(direct))
         ok(not rdpmc, f"{model}: no RDPMC exits", str(record["exits"]))
