@@ -351,6 +351,9 @@ void x86_perf_guest_found(u64 status)
 	u64 counters = x86_pmu.cntr_mask64 |
 		       x86_pmu.fixed_cntr_mask64 << INTEL_PMC_IDX_FIXED;
 
+	if (x86_pmu.intel_cap.perf_metrics)
+		counters |= GLOBAL_STATUS_PERF_METRICS_OVF;
+
 	if (status & counters)
 		x86_perf_guest_expect(DUE_PERF);
 }
@@ -390,7 +393,8 @@ static u64 x86_perf_guest_used_by_host(struct cpu_hw_events *cpuc)
 	int i;
 
 	for (i = 0; i < cpuc->n_events; i++) {
-		if (cpuc->assign[i] >= INTEL_PMC_IDX_FIXED_BTS)
+		/* With the counter of slots go the metrics. */
+		if (cpuc->assign[i] >= INTEL_PMC_IDX_FIXED_SLOTS)
 			return ~0ull;
 		used |= BIT_ULL(cpuc->assign[i]);
 	}

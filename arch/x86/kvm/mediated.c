@@ -36,8 +36,8 @@
  * from struct kvm_pmu.  perf's events stay as they are; those that exclude guests
  * are kept out of guest mode in the way of KVM's other PMU, by a switch of
  * GLOBAL_CTRL at VM-entry and VM-exit, or AMD's HostOnly.  (The hard lockup
- * detector's event goes on in guest mode, as it does there.)  A write that switches
- * a counter on arms the vCPU: it always traps.
+ * detector's event goes on in guest mode, as it does there.)  Any write of the guest
+ * to its PMU arms the vCPU, and so does what switches a counter on from elsewhere.
  *
  * In state GUEST, for each register of the guest:
  *
@@ -46,6 +46,12 @@
  *	the guest can reach hold its values, so that no host value can be read.
  *	A counter that the guest does not have may hold a host value; its MSR
  *	always traps, and so does RDPMC then.
+ *  PERF_METRICS: like counters, for a guest that has it.  It goes with fixed
+ *	counter 3, of slots: it counts only while that does, so that what the
+ *	event filter says of one holds for both, and it is always written second,
+ *	because that counter's value says how many slots the metrics stand for.
+ *	For a guest that does not have it, it may hold a host value; its MSR
+ *	traps, and so does RDPMC then.
  *  event selectors, FIXED_CTR_CTRL: always trap, in order that the event filter
  *	and the reserved bits hold.  What the guest wrote, and reads, is in
  *	pmc->eventsel and pmu->fixed_ctr_ctrl, which are always valid.  What
@@ -78,6 +84,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/hash.h>
 #include <linux/kvm_host.h>
 #include <linux/perf_event.h>
 #include <linux/perf_guest.h>
@@ -159,12 +166,15 @@ void kvm_mediated_pmu_release(struct kvm *kvm)
 /*
  * Compare with the raw capabilities of the host, not with what KVM supports: a
  * bit of GLOBAL_CTRL, or an index of RDPMC, that the guest does not have must
- * not exist in hardware either.
+ * not exist in hardware either.  PERF_METRICS has one of each: to zero the
+ * register for a guest without would hide the host's value, but not its being
+ * there.
  */
 static bool kvm_mediated_pmu_is_shaped_like_host(struct kvm_pmu *pmu)
 {
 	return pmu->nr_arch_gp_counters == kvm_host_pmu.num_counters_gp &&
-	       pmu->nr_arch_fixed_counters == kvm_host_pmu.num_counters_fixed;
+	       pmu->nr_arch_fixed_counters == kvm_host_pmu.num_counters_fixed &&
+	       pmu->has_perf_metrics == !!kvm_host_pmu.num_metrics;
 }
 
 bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu)
@@ -278,8 +288,9 @@ void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	bool armed;
 
-	if (!bitmap_empty(pmu->pmc_is_on, X86_PMC_IDX_MAX)) {
+	if (pmu->written || !bitmap_empty(pmu->pmc_is_on, X86_PMC_IDX_MAX)) {
 		pmu->idle_entries = 0;
+		pmu->written = false;
 		armed = true;
 	} else {
 		armed = pmu->armed &&
@@ -368,11 +379,14 @@ void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
 		kvm_make_request(KVM_REQ_PMI, pmc->vcpu);
 }
 
-/* The counters that raise an interrupt if they overflow in hardware. */
+/*
+ * The counters that raise an interrupt if they overflow in hardware.  The metrics
+ * have no control for that, they always do.
+ */
 static u64 kvm_mediated_pmu_pmi_mask(struct kvm_pmu *pmu)
 {
+	u64 mask = pmu->has_perf_metrics ? GLOBAL_STATUS_PERF_METRICS_OVF : 0;
 	struct kvm_pmc *pmc;
-	u64 mask = 0;
 	int i;
 
 	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
@@ -475,6 +489,11 @@ static void kvm_mediated_pmu_prove_off(struct kvm_pmu *pmu, bool zero)
 		rdpmcl(pmc_rdpmc_index(pmc), val);
 		WARN_ONCE(val, "counter %d of the guest is left: 0x%llx", i, val);
 	}
+
+	if (pmu->has_perf_metrics) {
+		rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, val);
+		WARN_ONCE(val, "PERF_METRICS of the guest is left: 0x%llx", val);
+	}
 }
 
 /* Nobody has touched what is parked. */
@@ -509,6 +528,14 @@ static void kvm_mediated_pmu_prove_parked(struct kvm_pmu *pmu)
 	WARN_ONCE(val, "GLOBAL_CTRL is 0x%llx while parked", val);
 }
 
+/* An eviction may come any time, so let many come. */
+static void kvm_mediated_pmu_prove_eviction(struct kvm_vcpu *vcpu, bool at_load)
+{
+	if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU) && vcpu_to_pmu(vcpu)->parked &&
+	    !hash_32(2 * (u32)vcpu->stat.exits + at_load, 2))
+		x86_perf_guest_evict();
+}
+
 /* What the guest can reach is the guest's; of @counters the values are known. */
 static void kvm_mediated_pmu_prove_guest(struct kvm_pmu *pmu, u64 counters)
 {
@@ -530,6 +557,12 @@ static void kvm_mediated_pmu_prove_guest(struct kvm_pmu *pmu, u64 counters)
 		rdpmcl(pmc_rdpmc_index(pmc), val);
 		WARN_ONCE(val != pmc->counter, "counter %d is 0x%llx, not 0x%llx",
 			  i, val, pmc->counter);
+	}
+
+	if (pmu->has_perf_metrics) {
+		rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, val);
+		WARN_ONCE(val != pmu->perf_metrics,
+			  "PERF_METRICS is 0x%llx, not 0x%llx", val, pmu->perf_metrics);
 	}
 }
 
@@ -652,6 +685,8 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	    ++pmu->idle_entries >= KVM_MEDIATED_PMU_IDLE_ENTRIES)
 		kvm_make_request(KVM_REQ_PMU, vcpu);
 
+	kvm_mediated_pmu_prove_eviction(vcpu, true);
+
 	if (pmu->parked && !pmu->beside) {
 		kvm_mediated_pmu_resume(vcpu);
 		return;
@@ -715,8 +750,14 @@ static void kvm_mediated_pmu_save_counters(struct kvm_pmu *pmu, u64 counters, bo
 			wrmsrl(pmc_msr(pmc), 0);
 	}
 
-	if (zero)
-		x86_perf_guest_zeroed(counters);
+	if (!zero)
+		return;
+
+	/* Saved by mediated_put(), to be written after the counter of slots. */
+	if (pmu->perf_metrics)
+		wrmsrl(MSR_PERF_METRICS, 0);
+
+	x86_perf_guest_zeroed(counters);
 }
 
 /* Has the guest overflows that raise an interrupt?  If so, it is told. */
@@ -812,4 +853,6 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 		pmu->parked = true;
 	else if (!kvm_mediated_pmu_park_beside(vcpu))
 		kvm_mediated_pmu_save(vcpu);
+
+	kvm_mediated_pmu_prove_eviction(vcpu, false);
 }

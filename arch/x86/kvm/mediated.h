@@ -66,7 +66,7 @@ static inline void kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 
 	if (vcpu_to_pmu(vcpu)->armed)
 		__kvm_mediated_pmu_put(vcpu);
-	else
+	else if (vcpu_to_pmu(vcpu)->host_counts)
 		x86_perf_guest_exit_unloaded();
 }
 
@@ -82,6 +82,15 @@ static inline void kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr
 {
 	if (vcpu_to_pmu(vcpu)->parked && !kvm_mediated_pmu_is_control(msr))
 		__kvm_mediated_pmu_evict(vcpu);
+}
+
+/* The guest writes to a PMU that is not loaded: it is going to use it. */
+static inline void kvm_mediated_pmu_written(struct kvm_vcpu *vcpu)
+{
+	if (kvm_vcpu_has_mediated_pmu(vcpu) && !vcpu_to_pmu(vcpu)->armed) {
+		vcpu_to_pmu(vcpu)->written = true;
+		kvm_make_request(KVM_REQ_PMU, vcpu);
+	}
 }
 
 /* In state GUEST: the exit fastpath, as nobody else runs then. */

@@ -54,6 +54,24 @@ const char *vmx_mediated_pmu_objection(void)
 	return NULL;
 }
 
+/*
+ * Add what only a mediated PMU can give to guests, where the CPU has it: fixed
+ * counter 3 and, with it, PERF_METRICS.  There is no reason to do with fewer
+ * counters than the host has, and one not to: the guest could not have the global
+ * registers and RDPMC directly.
+ */
+void vmx_mediated_pmu_add_caps(void)
+{
+	const u64 all = GENMASK_ULL(KVM_MAX_NR_INTEL_FIXED_COUTNERS - 1, 0);
+
+	/* Guests are told how many there are, not which. */
+	if (!kvm_mediated_pmu || (kvm_host_pmu.fixed_mask & all) != all)
+		return;
+
+	kvm_pmu_cap.num_counters_fixed = KVM_MAX_NR_INTEL_FIXED_COUTNERS;
+	kvm_pmu_cap.num_metrics = kvm_host_pmu.num_metrics;
+}
+
 /* Is @msr's interception controlled here, rather than by a shadow bitmap? */
 bool vmx_mediated_pmu_is_msr(u32 msr)
 {
@@ -63,6 +81,7 @@ bool vmx_mediated_pmu_is_msr(u32 msr)
 		return true;
 
 	switch (msr) {
+	case MSR_PERF_METRICS:
 	case MSR_CORE_PERF_GLOBAL_STATUS:
 	case MSR_CORE_PERF_GLOBAL_CTRL:
 	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
@@ -104,6 +123,9 @@ void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 		vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_FIXED_CTR0 + i,
 					  MSR_TYPE_RW, intercept);
 	}
+
+	vmx_set_intercept_for_msr(vcpu, MSR_PERF_METRICS, MSR_TYPE_RW,
+				  !armed || !pmu->has_perf_metrics);
 
 	intercept = !kvm_mediated_pmu_global_is_direct(vcpu);
 	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS,
@@ -161,10 +183,27 @@ void __vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx)
 	vmx->loaded_vmcs->guest_global_ctrl = VMX_NO_GLOBAL_CTRL;
 }
 
+/*
+ * Counters are loaded.  Have the metrics stand for the slots counted so far, even
+ * if they happen to be the same: for how many slots they stood is not to be seen.
+ */
+static void vmx_mediated_pmu_load_metrics(struct kvm_pmu *pmu)
+{
+	u64 hw;
+
+	rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, hw);
+	if (hw != pmu->perf_metrics ||
+	    pmu->fixed_counters[INTEL_PMC_IDX_FIXED_SLOTS - INTEL_PMC_IDX_FIXED].counter)
+		wrmsrl(MSR_PERF_METRICS, pmu->perf_metrics);
+}
+
 void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	u64 status, want, diff;
+
+	if (pmu->has_perf_metrics)
+		vmx_mediated_pmu_load_metrics(pmu);
 
 	rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
 	x86_perf_guest_found(status);
@@ -242,6 +281,10 @@ void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	u64 status;
+
+	/* Before the counter of slots is zeroed, on which it depends. */
+	if (pmu->has_perf_metrics)
+		rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, pmu->perf_metrics);
 
 	/*
 	 * Keep only bits that can be given back, here or on another host; the

@@ -6,9 +6,12 @@
 #ifndef SELFTEST_KVM_MEDIATED_PMU_H
 #define SELFTEST_KVM_MEDIATED_PMU_H
 
+#include <fcntl.h>
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <x86intrin.h>
 
 #include "apic.h"
@@ -26,6 +29,12 @@
 
 #define MSR_AMD64_GLOBAL_STATUS_SET	0xc0000303
 #define MSR_INTEL_GLOBAL_STATUS_SET	0x391
+
+/* PERF_METRICS, in GLOBAL_CTRL and GLOBAL_STATUS, and in PERF_CAPABILITIES. */
+#define GLOBAL_METRICS			BIT_ULL(48)
+#define PMU_CAP_METRICS			BIT_ULL(15)
+/* The fixed counter that they belong to, which counts slots. */
+#define FIXED_SLOTS			3
 
 #define X86_FEATURE_PERFCTR_CORE	KVM_X86_CPU_FEATURE(0x80000001, 0, ECX, 23)
 #define X86_FEATURE_AMD_PERFMON_V2	KVM_X86_CPU_FEATURE(0x80000022, 0, EAX, 0)
@@ -49,6 +58,8 @@ struct pmu {
 	bool global;
 	/* AMD's counters beyond the first four, with MSRs of their own. */
 	bool core;
+	/* PERF_CAPABILITIES has PERF_METRICS, but see pmu_has_metrics(). */
+	bool metrics;
 	uint8_t nr_gp;
 	uint8_t nr_fixed;
 };
@@ -58,6 +69,12 @@ static struct pmu pmu;
 static inline uint8_t pmu_nr_counters(void)
 {
 	return pmu.nr_gp + pmu.nr_fixed;
+}
+
+/* They are fractions of what fixed counter 3 counts. */
+static inline bool pmu_has_metrics(void)
+{
+	return pmu.metrics && pmu.nr_fixed > FIXED_SLOTS;
 }
 
 static inline bool pmc_is_fixed(int c)
@@ -109,7 +126,7 @@ static inline uint64_t pmc_global_bit(int c)
 
 static inline uint64_t pmu_global_mask(void)
 {
-	uint64_t mask = 0;
+	uint64_t mask = pmu_has_metrics() ? GLOBAL_METRICS : 0;
 	int c;
 
 	for (c = 0; c < pmu_nr_counters(); c++)
@@ -160,6 +177,9 @@ static inline void guest_pmu_reset(void)
 			wrmsr(pmc_selector_msr(c), 0);
 		wrmsr(pmc_msr(c), 0);
 	}
+	/* After the counter of slots. */
+	if (pmu_has_metrics())
+		wrmsr(MSR_PERF_METRICS, 0);
 	if (pmu.global)
 		wrmsr(pmu_global_clear_msr(), pmu_global_mask());
 }
@@ -275,6 +295,41 @@ static inline bool pmu_is_mediated(void)
 				   get_kvm_amd_param_bool("enable_mediated_pmu");
 }
 
+/* Hardware, as the host finds it: CPU 0's MSRs. */
+static inline int host_msr_fd(void)
+{
+	static int fd = -1;
+	char path[] = "/tmp/mediated_pmu_msr_XXXXXX";
+
+	if (fd >= 0)
+		return fd;
+
+	fd = open("/dev/cpu/0/msr", O_RDWR);
+	if (fd < 0 && mkdtemp(path)) {
+		char node[64];
+
+		snprintf(node, sizeof(node), "%s/msr", path);
+		if (!mknod(node, S_IFCHR | 0600, makedev(202, 0)))
+			fd = open(node, O_RDWR);
+		unlink(node);
+		rmdir(path);
+	}
+	return fd;
+}
+
+static inline bool host_rdmsr_safe(uint32_t msr, uint64_t *value)
+{
+	return pread(host_msr_fd(), value, sizeof(*value), msr) == sizeof(*value);
+}
+
+static inline uint64_t host_rdmsr(uint32_t msr)
+{
+	uint64_t value = -1;
+
+	TEST_ASSERT(host_rdmsr_safe(msr, &value), "RDMSR %#x: %s", msr, strerror(errno));
+	return value;
+}
+
 static inline void pmu_detect(void)
 {
 	TEST_REQUIRE(host_cpu_is_intel || host_cpu_is_amd);
@@ -290,6 +345,8 @@ static inline void pmu_detect(void)
 		pmu.global = true;
 		pmu.nr_gp = kvm_cpu_property(X86_PROPERTY_PMU_NR_GP_COUNTERS);
 		pmu.nr_fixed = kvm_cpu_property(X86_PROPERTY_PMU_NR_FIXED_COUNTERS);
+		pmu.metrics = kvm_get_feature_msr(MSR_IA32_PERF_CAPABILITIES) &
+			      PMU_CAP_METRICS;
 		return;
 	}
 
@@ -327,6 +384,10 @@ static inline struct kvm_vm *pmu_vm_create_shaped(struct kvm_vcpu **vcpu,
 					shape->nr_fixed);
 		if (!shape->global)
 			vcpu_set_cpuid_property(*vcpu, X86_PROPERTY_PMU_VERSION, 1);
+		if (!shape->metrics && pmu.metrics)
+			vcpu_set_msr(*vcpu, MSR_IA32_PERF_CAPABILITIES,
+				     vcpu_get_msr(*vcpu, MSR_IA32_PERF_CAPABILITIES) &
+				     ~PMU_CAP_METRICS);
 		return vm;
 	}
 

@@ -141,6 +141,9 @@ static struct {
 	struct pmc pmc[MAX_COUNTERS];
 	uint64_t fixed_ctrl;
 	uint64_t global_ctrl;
+	uint64_t metrics;
+	/* Not if they may have changed. */
+	bool metrics_known;
 	/* Bits that may be set in GLOBAL_STATUS, and that must. */
 	uint64_t status_may;
 	uint64_t status_must;
@@ -169,7 +172,7 @@ static bool has_svm;
 
 /* What an MSR is to the guest */
 enum msr_kind { ABSENT, COUNTER, FW_COUNTER, FIXED, SELECTOR, FIXED_CTRL, GLOBAL_CTRL,
-		STATUS, STATUS_CLR, STATUS_SET };
+		STATUS, STATUS_CLR, STATUS_SET, METRICS };
 
 static enum msr_kind msr_kind(uint32_t msr, int *c)
 {
@@ -205,6 +208,8 @@ static enum msr_kind msr_kind(uint32_t msr, int *c)
 			return STATUS;
 		case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
 			return STATUS_CLR;
+		case MSR_PERF_METRICS:
+			return pmu_has_metrics() ? METRICS : ABSENT;
 		}
 		return ABSENT;
 	}
@@ -300,10 +305,21 @@ static bool may_count(int c)
 	       !(!pmu.intel && s & AMD64_EVENTSEL_MODE);
 }
 
+static bool may_count_metrics(void)
+{
+	return pmu_has_metrics() && m.global_ctrl & GLOBAL_METRICS &&
+	       may_count(pmu.nr_gp + FIXED_SLOTS);
+}
+
 /* The guest runs. */
 static void model_run(void)
 {
 	int c;
+
+	if (may_count_metrics()) {
+		m.metrics_known = false;
+		m.status_may |= GLOBAL_METRICS;
+	}
 
 	for (c = 0; c < pmu_nr_counters(); c++) {
 		if (may_count(c)) {
@@ -375,6 +391,9 @@ static enum verdict write_verdict(uint32_t msr, uint64_t value, bool host)
 		if (value & ~global & ~STATUS_MAYBE)
 			return FAULTS;
 		return value & ~global ? MAY_FAULT : WORKS;
+	case METRICS:
+		/* There are at least four. */
+		return value >> 32 ? MAY_FAULT : WORKS;
 	case STATUS_CLR:
 	case STATUS_SET:
 		if (!(value & ~global))
@@ -402,6 +421,13 @@ static void model_write(uint32_t msr, uint64_t value, bool host)
 	case FW_COUNTER:
 	case FIXED:
 		model_write_counter(c, value);
+		/* Hardware may start the metrics anew. */
+		if (c == pmu.nr_gp + FIXED_SLOTS && !host)
+			m.metrics_known = false;
+		break;
+	case METRICS:
+		m.metrics = value;
+		m.metrics_known = true;
 		break;
 	case SELECTOR:
 		if (!pmu.intel)
@@ -464,6 +490,17 @@ static void check_counter(const char *what, uint32_t index, int c, uint64_t valu
 		model_write_counter(c, value);
 }
 
+static void check_metrics(const char *what, uint64_t value)
+{
+	if (m.metrics_known) {
+		FUZZ_ASSERT(value == m.metrics, "%s: metrics %#lx, wanted %#lx", what,
+			    value, m.metrics);
+		nr_compared++;
+	}
+	m.metrics = value;
+	m.metrics_known = !may_count_metrics();
+}
+
 /* @value has been read. */
 static void check_read(uint32_t msr, uint64_t value, bool host)
 {
@@ -479,6 +516,9 @@ static void check_read(uint32_t msr, uint64_t value, bool host)
 	case FW_COUNTER:
 	case FIXED:
 		check_counter(host ? "VMM's RDMSR" : "guest's RDMSR", msr, c, value);
+		return;
+	case METRICS:
+		check_metrics(who(host), value);
 		return;
 	case SELECTOR:
 		want = m.pmc[c].selector;
@@ -506,6 +546,12 @@ static void check_rdpmc(struct op *op)
 {
 	uint32_t i = op->index & ~INTEL_RDPMC_FIXED;
 	int c = -1;
+
+	if (op->index == INTEL_RDPMC_METRICS && pmu_has_metrics()) {
+		FUZZ_ASSERT(!op->vector, "RDPMC %#x: vector %u", op->index, op->vector);
+		check_metrics("RDPMC", op->result);
+		return;
+	}
 
 	if (!(op->index & INTEL_RDPMC_FIXED)) {
 		if (i < pmu.nr_gp)
@@ -603,7 +649,7 @@ static uint32_t rnd_msr(void)
 		MSR_CORE_PERF_GLOBAL_STATUS, MSR_CORE_PERF_GLOBAL_OVF_CTRL,
 		MSR_CORE_PERF_FIXED_CTR_CTRL, MSR_CORE_PERF_GLOBAL_CTRL,
 		MSR_INTEL_GLOBAL_STATUS_SET, MSR_INTEL_GLOBAL_STATUS_SET + 1,
-		MSR_PERF_METRICS,
+		MSR_PERF_METRICS, MSR_PERF_METRICS,
 	};
 	static const uint32_t amd[] = {
 		MSR_AMD64_PERF_CNTR_GLOBAL_CTL, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS,
@@ -687,7 +733,7 @@ static uint64_t rnd_value(uint32_t msr)
 			value |= rnd64() & ARCH_PERFMON_EVENTSEL_CMASK;
 		return value;
 	case FIXED_CTRL:
-		return rnd64() & 0xbbb & (pmu.nr_fixed ? GENMASK_ULL(4 * pmu.nr_fixed - 1, 0) : 0);
+		return rnd64() & 0xbbbb & (pmu.nr_fixed ? GENMASK_ULL(4 * pmu.nr_fixed - 1, 0) : 0);
 	case GLOBAL_CTRL:
 	case STATUS:
 	case STATUS_CLR:
@@ -703,7 +749,7 @@ static uint32_t rnd_rdpmc_index(void)
 {
 	switch (rnd(8)) {
 	case 0:
-		return BIT(rnd(32)) | rnd(4);
+		return one_in(2) ? INTEL_RDPMC_METRICS : BIT(rnd(32)) | rnd(4);
 	case 1:
 		return rnd64();
 	case 2:
@@ -809,6 +855,8 @@ static void vmm_read_all(struct kvm_vcpu *vcpu)
 	}
 	if (pmu.intel && pmu.global)
 		vmm_read(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL);
+	if (pmu_has_metrics())
+		vmm_read(vcpu, MSR_PERF_METRICS);
 	if (pmu.global) {
 		vmm_read(vcpu, pmu_global_ctrl_msr());
 		vmm_read(vcpu, pmu_global_status_msr());
@@ -990,14 +1038,19 @@ static void rnd_shape_intel(struct kvm_vcpu *vcpu)
 	caps = vcpu_get_msr(vcpu, MSR_IA32_PERF_CAPABILITIES);
 	if (one_in(4) || !m.version)
 		caps &= ~PMU_CAP_FW_WRITES;
+	if (one_in(4) || !m.version)
+		caps &= ~PMU_CAP_METRICS;
 	/* LBRs need perf events. */
-	caps &= PMU_CAP_FW_WRITES;
+	caps &= PMU_CAP_FW_WRITES | PMU_CAP_METRICS;
 	vcpu_set_msr(vcpu, MSR_IA32_PERF_CAPABILITIES, caps);
-	m.fw_writes = caps;
+	m.fw_writes = caps & PMU_CAP_FW_WRITES;
+	pmu.metrics = caps & PMU_CAP_METRICS;
 	if (one_in(6)) {
 		vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_PDCM);
 		m.fw_writes = false;
+		pmu.metrics = false;
 	}
+	m.metrics_known = true;
 }
 
 static void rnd_shape_amd(struct kvm_vcpu *vcpu)

@@ -31,21 +31,19 @@
  *	emulated_in_ring_3_counts_once_and_only_there; for ring 0
  *	mediated_pmu_test: counts_emulated_cpuid_once and the like
  *  - The host's LBR, PEBS, DEBUGCTL and PERF_METRICS must not be readable:
- *	other_msrs_of_the_host_are_hidden
+ *	other_msrs_of_the_host_are_hidden; PERF_METRICS by guests of any shape
+ *	host_values_in_counters_the_guest_lacks
  *  - Values of one guest must not be readable by the next one:
  *	guest_sees_nothing_of_the_guest_before;
  *	for values that both write, mediated_pmu_test: values_of_vcpus_do_not_mix
  *  - Nothing of a guest, neither counts nor time, must be in events of the host:
- *	guest_values_do_not_get_into_host_events; and
+ *	guest_values_do_not_get_into_host_events,
+ *	guest_metrics_do_not_get_into_host_events; and
  *	mediated_pmu_reserve_test: host_events_count_no_guest_instructions,
  *	host_events_times_leave_guest_time_out, host_events_scale_right
  *
  * Two threads of a core are not tested.
  */
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-
 #include "mediated_pmu.h"
 
 #define NOT_MEDIATED	"PMUs are not mediated"
@@ -70,44 +68,16 @@ static uint64_t guest_canary(int c)
 	return (uint64_t)GUEST_CANARY << 32 | c << 24;
 }
 
-/* Hardware, as the host finds it. */
-
-static int host_msr_fd(void)
-{
-	static int fd = -1;
-	char path[] = "/tmp/mediated_pmu_msr_XXXXXX";
-
-	if (fd >= 0)
-		return fd;
-
-	fd = open("/dev/cpu/0/msr", O_RDONLY);
-	if (fd < 0 && mkdtemp(path)) {
-		char node[64];
-
-		snprintf(node, sizeof(node), "%s/msr", path);
-		if (!mknod(node, S_IFCHR | 0600, makedev(202, 0)))
-			fd = open(node, O_RDONLY);
-		unlink(node);
-		rmdir(path);
-	}
-	return fd;
-}
+/* The same for PERF_METRICS, which may be shorter. */
+#define HOST_METRICS	(HOST_CANARY * 0x10001ull)
+#define GUEST_METRICS	(GUEST_CANARY * 0x10001ull)
 
 /* Is there such an MSR, and something in it? */
 static bool host_has(uint32_t msr)
 {
 	uint64_t value;
 
-	return pread(host_msr_fd(), &value, sizeof(value), msr) == sizeof(value) && value;
-}
-
-static uint64_t host_rdmsr(uint32_t msr)
-{
-	uint64_t value = -1;
-
-	TEST_ASSERT(pread(host_msr_fd(), &value, sizeof(value), msr) == sizeof(value),
-		    "RDMSR %#x: %s", msr, strerror(errno));
-	return value;
+	return host_rdmsr_safe(msr, &value) && value;
 }
 
 static bool require_mediated_and_msrs(void)
@@ -173,11 +143,45 @@ static int nr_host_canaries(void)
 	return nr;
 }
 
+static bool host_wrmsr(uint32_t msr, uint64_t value)
+{
+	return pwrite(host_msr_fd(), &value, sizeof(value), msr) == sizeof(value);
+}
+
+/*
+ * The counter of slots and PERF_METRICS need other events than the above, which
+ * perf may not know for this CPU.  Write them behind its back: nobody uses them.
+ */
+static void set_host_metrics_canary(void)
+{
+	int fd;
+
+	if (pmu.nr_fixed <= FIXED_SLOTS)
+		return;
+
+	/* Or it taints the kernel. */
+	fd = open("/sys/module/msr/parameters/allow_writes", O_WRONLY);
+	if (fd >= 0) {
+		if (write(fd, "on", 2) != 2)
+			pr_info("Writes of MSRs are not allowed\n");
+		close(fd);
+	}
+	TEST_ASSERT(host_wrmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS, host_canary()),
+		    "Cannot write the host's counter of slots");
+	if (pmu.metrics) {
+		TEST_ASSERT(host_wrmsr(MSR_PERF_METRICS, HOST_METRICS),
+			    "Cannot write the host's PERF_METRICS");
+		TEST_ASSERT_EQ(host_rdmsr(MSR_PERF_METRICS), HOST_METRICS);
+	}
+}
+
 /* There may be an event of others, e.g. the NMI watchdog's. */
 static void check_host_canaries(struct host_events *events)
 {
-	int nr = nr_host_canaries();
+	int nr;
 
+	set_host_metrics_canary();
+	nr = nr_host_canaries();
 	TEST_ASSERT(nr >= pmu_nr_counters() - 1 && nr >= events->nr,
 		    "%d canaries in %u counters, %d events", nr, pmu_nr_counters(), events->nr);
 }
@@ -234,7 +238,7 @@ static void guest_all_is_zero(void)
 		guest_rdpmc_is_zero(i, i < pmu.nr_gp);
 	for (i = 0; i < 64; i++) {
 		guest_rdpmc_is_zero(BIT(30) | i, i < pmu.nr_fixed);
-		guest_rdpmc_is_zero(BIT(29) | i, false);
+		guest_rdpmc_is_zero(BIT(29) | i, !i && pmu_has_metrics());
 		guest_rdpmc_is_zero(BIT(31) | i, false);
 		guest_rdpmc_is_zero(BIT(31) | BIT(30) | i, false);
 		/* The first three give clocks of the host: VMware's backdoor. */
@@ -251,7 +255,7 @@ static void guest_all_is_zero(void)
 			guest_rdmsr_is(MSR_P6_EVNTSEL0 + i, i < pmu.nr_gp,
 				       i ? 0 : selector_0);
 		}
-		guest_rdmsr_is(MSR_PERF_METRICS, false, 0);
+		guest_rdmsr_is(MSR_PERF_METRICS, pmu_has_metrics(), 0);
 		guest_rdmsr_is(MSR_CORE_PERF_FIXED_CTR_CTRL, pmu.global, 0);
 		guest_rdmsr_is(MSR_CORE_PERF_GLOBAL_CTRL, pmu.global, global_ctrl);
 		guest_rdmsr_is(MSR_CORE_PERF_GLOBAL_STATUS, pmu.global, 0);
@@ -306,6 +310,9 @@ static void guest_watch(void)
 			selector_0 ^= SELECT_NOTHING;
 			wrmsr(pmc_selector_msr(0), selector_0);
 		}
+		/* It is not taken at once for one that does not. */
+		for (i = 0; !selector_0 && i < 300; i++)
+			cpuid(0, &eax, &ebx, &ecx, &edx);
 	}
 }
 
@@ -313,9 +320,13 @@ static void guest_watch(void)
 static int shapes(struct pmu *shape)
 {
 	const struct pmu intel[] = {
+		{ .nr_gp = pmu.nr_gp, .nr_fixed = pmu.nr_fixed, .global = true,
+		  .metrics = pmu.metrics },
 		{ .nr_gp = pmu.nr_gp, .nr_fixed = pmu.nr_fixed, .global = true },
-		{ .nr_gp = pmu.nr_gp, .nr_fixed = 2, .global = true },
-		{ .nr_gp = 2, .nr_fixed = pmu.nr_fixed, .global = true },
+		{ .nr_gp = pmu.nr_gp, .nr_fixed = 2, .global = true,
+		  .metrics = pmu.metrics },
+		{ .nr_gp = 2, .nr_fixed = pmu.nr_fixed, .global = true,
+		  .metrics = pmu.metrics },
 		{ .nr_gp = 1, .nr_fixed = 0, .global = true },
 		/* Version 1 has neither GLOBAL_CTRL nor fixed counters. */
 		{ .nr_gp = 3 },
@@ -338,7 +349,7 @@ static int shapes(struct pmu *shape)
 	return nr;
 }
 
-#define MAX_SHAPES	5
+#define MAX_SHAPES	6
 
 static struct kvm_vm *watcher_create(struct kvm_vcpu **vcpu, struct pmu *shape)
 {
@@ -378,6 +389,14 @@ static void guest_fill(void)
 		if (!pmc_is_fixed(c))
 			wrmsr(pmc_selector_msr(c), pmu_branches() | FILL_SELECT);
 	}
+	/*
+	 * Slots are not counted, so the metrics stay.  Zeroing that counter may zero
+	 * them as well; but if it is zero, nobody does.
+	 */
+	if (pmu_has_metrics()) {
+		wrmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS, 0);
+		wrmsr(MSR_PERF_METRICS, GUEST_METRICS);
+	}
 	if (pmu.nr_fixed)
 		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL,
 		      FIXED_PMC_CTRL(0, FIXED_PMC_KERNEL | FIXED_PMC_ENABLE_PMI) |
@@ -396,12 +415,18 @@ static void guest_check_filled(void)
 	int c;
 
 	for (c = 0; c < pmu_nr_counters(); c++) {
+		bool zero = !c || (pmu_has_metrics() && c == pmu.nr_gp + FIXED_SLOTS);
+
 		value = rdmsr(pmc_msr(c));
-		__GUEST_ASSERT(value >> 32 == (c ? GUEST_CANARY : 0),
+		__GUEST_ASSERT(value >> 32 == (zero ? 0 : GUEST_CANARY),
 			       "counter %u: %#lx", c, value);
 		if (!pmc_is_fixed(c))
 			GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(c)),
 					(c ? pmu_branches() : pmu_instructions()) | FILL_SELECT);
+	}
+	if (pmu_has_metrics()) {
+		GUEST_ASSERT_EQ(rdmsr(MSR_PERF_METRICS), GUEST_METRICS);
+		GUEST_ASSERT_EQ(_rdpmc(INTEL_RDPMC_METRICS), GUEST_METRICS);
 	}
 	if (pmu.global) {
 		GUEST_ASSERT_EQ(rdmsr(pmu_global_ctrl_msr()), pmu_global_mask());
@@ -504,6 +529,16 @@ static void check_hardware_after(struct pmu *shape, uint64_t ctrl_before,
 	if (pmu.nr_fixed)
 		TEST_ASSERT_EQ(host_rdmsr(MSR_CORE_PERF_FIXED_CTR_CTRL), 0);
 
+	/* A write to the counter of slots may change the host's metrics. */
+	if (pmu.metrics) {
+		value = host_rdmsr(MSR_PERF_METRICS);
+		if (shape->nr_fixed <= FIXED_SLOTS)
+			TEST_ASSERT_EQ(value, HOST_METRICS);
+		else
+			TEST_ASSERT(!value || (!shape->metrics && value == HOST_METRICS),
+				    "PERF_METRICS is %#lx", value);
+	}
+
 	for (c = 0; c < pmu_nr_counters(); c++) {
 		bool theirs = pmc_is_fixed(c) ? c - pmu.nr_gp < shape->nr_fixed :
 						c < shape->nr_gp;
@@ -542,6 +577,7 @@ TEST(nothing_of_a_guest_stays_in_hardware)
 	ctrl_before = host_rdmsr(pmu_global_ctrl_msr());
 	nr = shapes(shape);
 	for (i = 0; i < nr; i++) {
+		set_host_metrics_canary();
 		for (c = 0; c < pmu_nr_counters(); c++)
 			value_before[c] = host_rdmsr(pmc_msr(c));
 		vm = pmu_vm_create_shaped(&vcpu, guest_fill_and_leave, &shape[i]);
@@ -976,14 +1012,16 @@ static void guest_hidden(void)
 		}
 		for (i = 0; i < 32; i++) {
 			vector = rdpmc_safe(BIT(29) | i, &value);
-			__GUEST_ASSERT(vector == GP_VECTOR, "RDPMC %#x: %#lx",
+			__GUEST_ASSERT(!i && pmu_has_metrics() ? !vector && !value :
+				       vector == GP_VECTOR, "RDPMC %#x: %#lx",
 				       (uint32_t)BIT(29) | i, value);
 		}
-		/* No LBR, PEBS, DS, PT or metrics in what the guest is told, either. */
+		/* No LBR, PEBS, DS or PT in what the guest is told, either. */
 		cpuid(1, &eax, &ebx, &ecx, &edx);
 		if (pmu.intel && ecx & BIT(15))
 			GUEST_ASSERT_EQ(rdmsr(MSR_IA32_PERF_CAPABILITIES) &
-					(PMU_CAP_LBR_FMT | BIT(15) | GENMASK(11, 6)), 0);
+					(PMU_CAP_LBR_FMT | GENMASK(11, 6) |
+					 (pmu.metrics ? 0 : PMU_CAP_METRICS)), 0);
 	}
 	GUEST_DONE();
 }
@@ -1000,35 +1038,54 @@ static bool set_freeze_on_smi(char value)
 	return done;
 }
 
-/* Have the host use fixed counter 3 and PERF_METRICS, where there are such. */
-static int open_metrics(void)
+/*
+ * Have the host use fixed counter 3 and PERF_METRICS, where perf knows of them:
+ * slots, and what became of them.
+ */
+#define NR_TOPDOWN	5
+
+static bool open_topdown(int *fd)
 {
+	static const uint16_t config[NR_TOPDOWN] = {
+		0x0400, 0x8000, 0x8100, 0x8200, 0x8300,
+	};
 	struct perf_event_attr attr = {
 		.size = sizeof(attr),
 		.type = PERF_TYPE_RAW,
-		.config = 0x0400,	/* slots */
 		.exclude_guest = true,
 		.read_format = PERF_FORMAT_GROUP,
 	};
-	int slots, retiring;
+	int i;
 
-	slots = syscall(__NR_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
-	if (slots < 0)
-		return -1;
-	attr.config = 0x8000;		/* topdown-retiring */
-	retiring = syscall(__NR_perf_event_open, &attr, 0, -1, slots, PERF_FLAG_FD_CLOEXEC);
-	if (retiring < 0) {
-		close(slots);
-		return -1;
+	for (i = 0; i < NR_TOPDOWN; i++) {
+		attr.config = config[i];
+		fd[i] = syscall(__NR_perf_event_open, &attr, 0, -1, i ? fd[0] : -1,
+				PERF_FLAG_FD_CLOEXEC);
+		if (fd[i] < 0)
+			break;
 	}
-	return slots;
+	if (i == NR_TOPDOWN)
+		return true;
+
+	while (i--)
+		close(fd[i]);
+	return false;
+}
+
+static void close_topdown(int *fd)
+{
+	int i;
+
+	for (i = 0; i < NR_TOPDOWN; i++)
+		close(fd[i]);
 }
 
 TEST(other_msrs_of_the_host_are_hidden)
 {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
-	int metrics = -1;
+	int topdown[NR_TOPDOWN];
+	bool metrics = false;
 	bool frozen;
 
 	if (!require_mediated_and_msrs())
@@ -1038,8 +1095,10 @@ TEST(other_msrs_of_the_host_are_hidden)
 	frozen = set_freeze_on_smi('1');
 	TEST_ASSERT(!frozen || host_rdmsr(MSR_IA32_DEBUGCTLMSR), "The host's DEBUGCTL is 0");
 	if (pmu.intel)
-		metrics = open_metrics();
+		metrics = open_topdown(topdown);
 	host_burn(100000);
+	if (!metrics)
+		set_host_metrics_canary();
 	printf("# canaries: DEBUGCTL %d, metrics %d, fixed counter 3 %d\n", frozen,
 	       pmu.intel && host_has(MSR_PERF_METRICS),
 	       pmu.intel && host_has(MSR_CORE_PERF_FIXED_CTR0 + 3));
@@ -1048,8 +1107,8 @@ TEST(other_msrs_of_the_host_are_hidden)
 	pmu_run_to_done(vcpu);
 	kvm_vm_free(vm);
 
-	if (metrics >= 0)
-		close(metrics);
+	if (metrics)
+		close_topdown(topdown);
 	if (frozen) {
 		/* The guest has not changed it. */
 		TEST_ASSERT(host_rdmsr(MSR_IA32_DEBUGCTLMSR), "The host's DEBUGCTL is 0");
@@ -1101,6 +1160,7 @@ static void guest_scribble(uint64_t value)
 				wrmsr_safe(MSR_IA32_PMC0 + i, value);
 				wrmsr_safe(MSR_CORE_PERF_FIXED_CTR0 + i, value);
 				wrmsr_safe(MSR_P6_EVNTSEL0 + i, pmu_instructions() | FILL_SELECT);
+				wrmsr_safe(MSR_PERF_METRICS, value >> 32);
 			} else {
 				wrmsr_safe(MSR_F15H_PERF_CTR + 2 * i, value);
 				wrmsr_safe(MSR_F15H_PERF_CTL + 2 * i,
@@ -1168,6 +1228,61 @@ TEST(guest_values_do_not_get_into_host_events)
 		TEST_ASSERT(big < small + 100 && small < big + 100,
 			    "The host's instructions in user mode: %lu, with big values in the guest %lu",
 			    small, big);
+	}
+}
+
+/*
+ * The same for slots and metrics.  How many slots a cycle has depends on the CPU,
+ * but all that the guest writes is far off; and metrics are fractions of slots.
+ */
+TEST(guest_metrics_do_not_get_into_host_events)
+{
+	struct {
+		uint64_t nr;
+		uint64_t count[NR_TOPDOWN];
+	} topdown;
+	int fd[NR_TOPDOWN], cycles_fd, i, round, nr;
+	struct pmu shape[MAX_SHAPES];
+	struct kvm_vcpu *vcpu;
+	uint64_t cycles, sum;
+	struct kvm_vm *vm;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	kvm_pin_this_task_to_pcpu(0);
+	if (!pmu.intel || !open_topdown(fd))
+		return;
+	close_topdown(fd);
+
+	nr = shapes(shape);
+	for (i = 0; i < nr; i++) {
+		if (!shape[i].global)
+			continue;
+		vm = pmu_vm_create_shaped(&vcpu, guest_scribble, &shape[i]);
+		vcpu_args_set(vcpu, 1, guest_canary(0));
+		run(vcpu);
+
+		TEST_ASSERT(open_topdown(fd), "No topdown events any more");
+		cycles_fd = perf_open(PERF_COUNT_HW_CPU_CYCLES, EVENT_EXCLUDE_GUEST, 0, -1);
+		TEST_ASSERT(cycles_fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", cycles_fd));
+		for (round = 0; round < 10; round++) {
+			run(vcpu);
+			host_burn(10000);
+		}
+		TEST_ASSERT(read(fd[0], &topdown, sizeof(topdown)) == sizeof(topdown),
+			    "Cannot read topdown events");
+		cycles = perf_read(cycles_fd).count;
+		close(cycles_fd);
+		close_topdown(fd);
+		kvm_vm_free(vm);
+
+		sum = topdown.count[1] + topdown.count[2] + topdown.count[3] + topdown.count[4];
+		TEST_ASSERT(topdown.count[0] > cycles / 2 && topdown.count[0] < cycles * 32,
+			    "%lu slots in %lu cycles", topdown.count[0], cycles);
+		TEST_ASSERT(sum > topdown.count[0] / 10 * 9 && sum < topdown.count[0] / 10 * 11,
+			    "Metrics of %lu slots, of %lu all in all", sum, topdown.count[0]);
+		TEST_ASSERT(topdown.count[1], "No slot retires");
 	}
 }
 

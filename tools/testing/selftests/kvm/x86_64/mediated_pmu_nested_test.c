@@ -476,6 +476,11 @@ static uint64_t turn_fixed_ctrl(uint64_t turn)
 	return FIXED_PMC_CTRL((turn % pmu.nr_fixed), FIXED_PMC_ENABLE_PMI);
 }
 
+static uint64_t turn_metrics(uint64_t turn)
+{
+	return 0x5a4b3c2d + turn * 0x1030507;
+}
+
 /* Which of the values are written in @turn: only GLOBAL_CTRL, the rest, all, none. */
 static bool turn_writes_global(uint64_t turn)
 {
@@ -513,6 +518,10 @@ static void guest_check_turn(int level, uint64_t turn)
 	}
 	if (pmu.nr_fixed)
 		GUEST_ASSERT_EQ(rdmsr(MSR_CORE_PERF_FIXED_CTR_CTRL), turn_fixed_ctrl(rest));
+	if (pmu_has_metrics()) {
+		GUEST_ASSERT_EQ(rdmsr(MSR_PERF_METRICS), turn_metrics(rest));
+		GUEST_ASSERT_EQ(_rdpmc(INTEL_RDPMC_METRICS), turn_metrics(rest));
+	}
 	if (!pmu.global)
 		return;
 
@@ -534,6 +543,8 @@ static void guest_write_turn(uint64_t turn)
 		}
 		if (pmu.nr_fixed)
 			wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, turn_fixed_ctrl(turn));
+		if (pmu_has_metrics())
+			wrmsr(MSR_PERF_METRICS, turn_metrics(turn));
 	}
 	if (pmu.global && turn_writes_global(turn))
 		wrmsr(pmu_global_ctrl_msr(), turn_global_ctrl(turn));
@@ -595,6 +606,8 @@ static void vmm_check_turn(struct kvm_vcpu *vcpu, uint64_t turn)
 	if (pmu.nr_fixed)
 		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL),
 			       turn_fixed_ctrl(rest));
+	if (pmu_has_metrics())
+		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_PERF_METRICS), turn_metrics(rest));
 	if (pmu.global)
 		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, pmu_global_ctrl_msr()),
 			       turn_global_ctrl(turn_last(turn, turn_writes_global)));
@@ -612,6 +625,8 @@ static void vmm_write_turn(struct kvm_vcpu *vcpu, uint64_t turn)
 		}
 		if (pmu.nr_fixed)
 			vcpu_set_msr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL, turn_fixed_ctrl(turn));
+		if (pmu_has_metrics())
+			vcpu_set_msr(vcpu, MSR_PERF_METRICS, turn_metrics(turn));
 	}
 	if (pmu.global && turn_writes_global(turn))
 		vcpu_set_msr(vcpu, pmu_global_ctrl_msr(), turn_global_ctrl(turn));
@@ -861,6 +876,8 @@ static void l1_intercepts(bool all)
 		}
 		if (pmu.nr_fixed)
 			add_intercepted(MSR_CORE_PERF_FIXED_CTR_CTRL);
+		if (pmu_has_metrics())
+			add_intercepted(MSR_PERF_METRICS);
 		intercepted.rdpmc = true;
 		memset(l1.msr_bitmap, 0xff, MSR_BITMAP_SIZE);
 	} else {
@@ -1143,7 +1160,7 @@ static struct kvm_vcpu *save_and_restore(struct kvm_vm *vm, struct kvm_vcpu *vcp
 {
 	struct kvm_x86_state *state = vcpu_save_state(vcpu);
 	uint64_t counter[MAX_COUNTERS], selector[MAX_COUNTERS];
-	uint64_t global = 0, fixed_ctrl = 0;
+	uint64_t global = 0, fixed_ctrl = 0, metrics = 0;
 	int c;
 
 	TEST_ASSERT(state->nested.flags & KVM_STATE_NESTED_GUEST_MODE, "L2 is not active");
@@ -1156,6 +1173,8 @@ static struct kvm_vcpu *save_and_restore(struct kvm_vm *vm, struct kvm_vcpu *vcp
 		global = vcpu_get_msr(vcpu, pmu_global_ctrl_msr());
 	if (pmu.nr_fixed)
 		fixed_ctrl = vcpu_get_msr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL);
+	if (pmu_has_metrics())
+		metrics = vcpu_get_msr(vcpu, MSR_PERF_METRICS);
 
 	kvm_vm_release(vm);
 	vcpu = vm_recreate_with_one_vcpu(vm);
@@ -1171,6 +1190,8 @@ static struct kvm_vcpu *save_and_restore(struct kvm_vm *vm, struct kvm_vcpu *vcp
 		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, pmu_global_ctrl_msr()), global);
 	if (pmu.nr_fixed)
 		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_CORE_PERF_FIXED_CTR_CTRL), fixed_ctrl);
+	if (pmu_has_metrics())
+		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_PERF_METRICS), metrics);
 	return vcpu;
 }
 

@@ -296,6 +296,11 @@ static uint64_t value_of(int c, int salt)
 	return (0x5a0000000000ull + c * 0x10101010101ull + salt * 0x3070503ull) & COUNTER_MASK;
 }
 
+static uint64_t metrics_of(int salt)
+{
+	return (uint32_t)(0x40302010 + salt * 0x1050703);
+}
+
 static uint64_t selector_of(int c, int salt)
 {
 	/* Everything but enable. */
@@ -319,6 +324,8 @@ static void guest_write_values(int salt)
 		if (!pmc_is_fixed(c))
 			wrmsr(pmc_selector_msr(c), selector_of(c, salt));
 	}
+	if (pmu_has_metrics())
+		wrmsr(MSR_PERF_METRICS, metrics_of(salt));
 	if (pmu.nr_fixed)
 		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(1, FIXED_PMC_USER) |
 		      FIXED_PMC_CTRL(2, salt & 1 ? FIXED_PMC_ENABLE_PMI : 0));
@@ -339,6 +346,10 @@ static void guest_check_values(int salt)
 			GUEST_ASSERT_EQ(rdmsr(pmc_alias_msr(c)), want);
 		if (!pmc_is_fixed(c))
 			GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(c)), selector_of(c, salt));
+	}
+	if (pmu_has_metrics()) {
+		GUEST_ASSERT_EQ(rdmsr(MSR_PERF_METRICS), metrics_of(salt));
+		GUEST_ASSERT_EQ(_rdpmc(INTEL_RDPMC_METRICS), metrics_of(salt));
 	}
 	if (pmu.nr_fixed)
 		GUEST_ASSERT_EQ(rdmsr(MSR_CORE_PERF_FIXED_CTR_CTRL),
@@ -377,12 +388,17 @@ static void check_values(struct kvm_vcpu *vcpu, int salt)
 			TEST_ASSERT_EQ(vcpu_get_msr(vcpu, pmc_selector_msr(c)),
 				       selector_of(c, salt));
 	}
+	if (pmu_has_metrics())
+		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_PERF_METRICS), metrics_of(salt));
 }
 
 static void set_values(struct kvm_vcpu *vcpu, int salt)
 {
 	int c;
 
+	/* For the VMM, the order is of no importance. */
+	if (pmu_has_metrics())
+		vcpu_set_msr(vcpu, MSR_PERF_METRICS, metrics_of(salt));
 	for (c = 0; c < pmu_nr_counters(); c++) {
 		vcpu_set_msr(vcpu, pmc_msr(c), value_of(c, salt));
 		if (!pmc_is_fixed(c))
@@ -420,6 +436,26 @@ TEST(values_survive_exits)
 	vcpu_args_set(vcpu, 1, 7);
 	while (keep_values_step(vcpu, &salt))
 		;
+	kvm_vm_free(vm);
+}
+
+/* To another VM, as if it were on another host. */
+TEST(values_survive_migration)
+{
+	struct kvm_x86_state *state;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int salt = 0;
+
+	vm = pmu_vm_create(&vcpu, guest_keep_values);
+	vcpu_args_set(vcpu, 1, 30);
+	while (keep_values_step(vcpu, &salt)) {
+		state = vcpu_save_state(vcpu);
+		kvm_vm_release(vm);
+		vcpu = vm_recreate_with_one_vcpu(vm);
+		vcpu_load_state(vcpu, state);
+		kvm_x86_state_cleanup(state);
+	}
 	kvm_vm_free(vm);
 }
 
@@ -554,8 +590,8 @@ static void guest_check_absent(void)
 	for (i = 0; i < 32; i++) {
 		fixed = pmu.intel && i < pmu.nr_fixed;
 		guest_check_rdpmc(BIT(30) | i, fixed);
-		/* PERF_METRICS, and fast reads of old. */
-		guest_check_rdpmc(BIT(29) | i, false);
+		guest_check_rdpmc(BIT(29) | i, !i && pmu_has_metrics());
+		/* Fast reads of old. */
 		guest_check_rdpmc(BIT(31) | i, false);
 		guest_check_rdpmc(BIT(31) | BIT(30) | i, false);
 	}
@@ -570,7 +606,7 @@ static void guest_check_absent(void)
 		}
 		for (i = 0; i < 8; i++)
 			guest_check_msr(MSR_CORE_PERF_FIXED_CTR0 + i, i < pmu.nr_fixed, false);
-		guest_check_msr(MSR_PERF_METRICS, false, false);
+		guest_check_msr(MSR_PERF_METRICS, pmu_has_metrics(), false);
 		guest_check_msr(MSR_CORE_PERF_FIXED_CTR_CTRL, pmu.global, false);
 		guest_check_msr(MSR_CORE_PERF_GLOBAL_CTRL, pmu.global, false);
 		if (!pmu.global) {
@@ -628,20 +664,31 @@ static void guest_absent(void)
 	GUEST_DONE();
 }
 
+static void __run_absent(const struct pmu *shape)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	vm = pmu_vm_create_shaped(&vcpu, guest_absent, shape);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+}
+
 static void run_absent(uint8_t nr_gp, uint8_t nr_fixed, bool core, bool global)
 {
 	struct pmu shape = pmu;
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm;
 
 	shape.nr_gp = nr_gp;
 	shape.nr_fixed = nr_fixed;
 	shape.core = core;
 	shape.global = global;
+	__run_absent(&shape);
 
-	vm = pmu_vm_create_shaped(&vcpu, guest_absent, &shape);
-	pmu_run_to_done(vcpu);
-	kvm_vm_free(vm);
+	/* PERF_METRICS is there or not, whatever counters there are. */
+	if (shape.metrics && global) {
+		shape.metrics = false;
+		__run_absent(&shape);
+	}
 }
 
 static void run_absent_all(void)
@@ -651,6 +698,7 @@ static void run_absent_all(void)
 		run_absent(4, 1, false, true);
 		run_absent(pmu.nr_gp, 2, false, true);
 		run_absent(2, pmu.nr_fixed, false, true);
+		run_absent(pmu.nr_gp, min_t(int, pmu.nr_fixed, FIXED_SLOTS), false, true);
 		run_absent(1, 0, false, true);
 		/* Version 1 has neither GLOBAL_CTRL nor fixed counters. */
 		run_absent(pmu.nr_gp, 0, false, false);
@@ -862,6 +910,274 @@ TEST(filter_before_counters)
 
 	if (pmu.mediated)
 		canaries_close(&canaries);
+}
+
+/*
+ * Fixed counter 3 counts slots, and PERF_METRICS says what became of them, in
+ * fractions of 255.
+ */
+#define METRICS_BEFORE	0x60402010
+
+static uint64_t guest_read_metrics(void)
+{
+	uint64_t value = rdmsr(MSR_PERF_METRICS);
+
+	GUEST_ASSERT_EQ(_rdpmc(INTEL_RDPMC_METRICS), value);
+	return value;
+}
+
+static void guest_check_slots_and_metrics(enum block block)
+{
+	uint64_t cycles = rdmsr(MSR_CORE_PERF_FIXED_CTR0 + 1);
+	uint64_t slots = rdmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS);
+	uint64_t metrics = guest_read_metrics();
+	uint32_t sum = 0, i;
+
+	GUEST_ASSERT_EQ(_rdpmc(INTEL_RDPMC_FIXED | FIXED_SLOTS), slots);
+	__GUEST_ASSERT(cycles && slots >= cycles, "block %u: %lu slots in %lu cycles",
+		       block, slots, cycles);
+
+	/* Of the first level, each is rounded; some are retiring. */
+	for (i = 0; i < 4; i++)
+		sum += metrics >> 8 * i & 0xff;
+	__GUEST_ASSERT(sum >= 0xf0 && sum <= 0x10f && metrics & 0xff,
+		       "block %u: metrics %#lx, sum %#x", block, metrics, sum);
+}
+
+static void guest_slots(void)
+{
+	const uint64_t all = pmu_global_mask();
+	const uint32_t ctrl = pmu_global_ctrl_msr();
+	const uint32_t slots = MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS;
+	enum block block;
+
+	for (block = PLAIN; block <= IO; block++) {
+		guest_pmu_reset();
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(1, FIXED_PMC_KERNEL) |
+		      FIXED_PMC_CTRL(FIXED_SLOTS, FIXED_PMC_KERNEL));
+		guest_measure(block, ctrl, all, LOOPS);
+		guest_check_slots_and_metrics(block);
+
+		/* With GLOBAL_CTRL's bit for the metrics 0, only slots count, */
+		wrmsr(slots, 0);
+		wrmsr(MSR_PERF_METRICS, 0);
+		guest_measure(block, ctrl, all & ~GLOBAL_METRICS, LOOPS);
+		GUEST_ASSERT(rdmsr(slots));
+		GUEST_ASSERT_EQ(guest_read_metrics(), 0);
+
+		/* and without slots, nothing does. */
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(1, FIXED_PMC_KERNEL));
+		wrmsr(slots, value_of(0, 0));
+		wrmsr(MSR_PERF_METRICS, METRICS_BEFORE);
+		guest_measure(block, ctrl, all, LOOPS);
+		GUEST_ASSERT_EQ(rdmsr(slots), value_of(0, 0));
+		GUEST_ASSERT_EQ(guest_read_metrics(), METRICS_BEFORE);
+
+		/* It overflows like any other. */
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL,
+		      FIXED_PMC_CTRL(FIXED_SLOTS, FIXED_PMC_KERNEL));
+		wrmsr(slots, COUNTER_MASK);
+		wrmsr(MSR_PERF_METRICS, 0);
+		wrmsr(pmu_global_clear_msr(), all);
+		guest_measure(block, ctrl, all & ~GLOBAL_METRICS, LOOPS);
+		GUEST_ASSERT_EQ(rdmsr(pmu_global_status_msr()),
+				BIT_ULL(32 + FIXED_SLOTS));
+		GUEST_ASSERT(rdmsr(slots) < COUNTER_MASK);
+	}
+	GUEST_DONE();
+}
+
+static void run_slots(void)
+{
+	struct pmu shape = pmu;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	vm = pmu_vm_create(&vcpu, guest_slots);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+
+	/* RDPMC and the global registers trap. */
+	shape.nr_gp = 2;
+	vm = pmu_vm_create_shaped(&vcpu, guest_slots, &shape);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+}
+
+TEST(slots_and_metrics_count)
+{
+	struct canaries canaries;
+
+	/* Then absent_counters_fault says that there are none. */
+	if (!pmu_has_metrics())
+		return;
+
+	run_slots();
+	canaries_open(&canaries);
+	run_slots();
+	canaries_close(&canaries);
+}
+
+static void guest_slots_filtered(void)
+{
+	for (;;) {
+		guest_pmu_reset();
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL,
+		      FIXED_PMC_CTRL(FIXED_SLOTS, FIXED_PMC_KERNEL));
+		guest_measure(CPUID, pmu_global_ctrl_msr(), pmu_global_mask(), LOOPS);
+		GUEST_SYNC_ARGS(0, rdmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS),
+				guest_read_metrics(), 0, 0);
+	}
+}
+
+/* The filter knows the counter.  What it says goes for the metrics, too. */
+TEST(filter_of_slots_denies_metrics)
+{
+	static const struct {
+		uint32_t action;
+		uint32_t fixed_bitmap;
+		bool allowed;
+	} filters[] = {
+		{ KVM_PMU_EVENT_DENY, 0, true },
+		{ KVM_PMU_EVENT_DENY, BIT(FIXED_SLOTS), false },
+		{ KVM_PMU_EVENT_DENY, BIT(FIXED_SLOTS) - 1, true },
+		{ KVM_PMU_EVENT_ALLOW, BIT(FIXED_SLOTS) - 1, false },
+		{ KVM_PMU_EVENT_ALLOW, BIT(FIXED_SLOTS), true },
+		{ KVM_PMU_EVENT_ALLOW, 0, false },
+	};
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	struct ucall uc;
+	int i;
+
+	if (!pmu_has_metrics())
+		return;
+
+	vm = pmu_vm_create(&vcpu, guest_slots_filtered);
+	for (i = 0; i < ARRAY_SIZE(filters); i++) {
+		pmu_set_filter(vm, filters[i].action, 0, filters[i].fixed_bitmap);
+		vcpu_run(vcpu);
+		switch (get_ucall(vcpu, &uc)) {
+		case UCALL_SYNC:
+			break;
+		case UCALL_ABORT:
+			REPORT_GUEST_ASSERT(uc);
+			break;
+		default:
+			TEST_FAIL("Unexpected exit %u", vcpu->run->exit_reason);
+		}
+		TEST_ASSERT(!!uc.args[2] == filters[i].allowed &&
+			    !!uc.args[3] == filters[i].allowed,
+			    "Filter %d, %sallowed: %lu slots, metrics %#lx", i,
+			    filters[i].allowed ? "" : "not ", uc.args[2], uc.args[3]);
+	}
+	kvm_vm_free(vm);
+}
+
+/* The metrics have overflowed, so the VMM says. */
+static void guest_metrics_overflown(void)
+{
+	GUEST_ASSERT_EQ(rdmsr(pmu_global_status_msr()), GLOBAL_METRICS);
+	GUEST_SYNC(0);
+	GUEST_ASSERT_EQ(rdmsr(pmu_global_status_msr()), GLOBAL_METRICS);
+	wrmsr(pmu_global_clear_msr(), GLOBAL_METRICS);
+	GUEST_ASSERT_EQ(rdmsr(pmu_global_status_msr()), 0);
+	GUEST_DONE();
+}
+
+TEST(overflow_of_metrics_is_restored)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	if (!pmu_has_metrics())
+		return;
+
+	vm = pmu_vm_create(&vcpu, guest_metrics_overflown);
+	vcpu_set_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS, GLOBAL_METRICS);
+	TEST_ASSERT_EQ(pmu_run(vcpu), 0);
+	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS), GLOBAL_METRICS);
+	pmu_run_to_done(vcpu);
+	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS), 0);
+	kvm_vm_free(vm);
+}
+
+/* What a VMM finds, and what it may write. */
+static void check_metrics_for_vmm(struct kvm_vcpu *vcpu, bool has)
+{
+	const uint32_t msrs[] = {
+		MSR_PERF_METRICS, MSR_CORE_PERF_GLOBAL_CTRL, MSR_CORE_PERF_GLOBAL_STATUS,
+	};
+	const uint64_t values[] = { METRICS_BEFORE, GLOBAL_METRICS, GLOBAL_METRICS };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(msrs); i++) {
+		TEST_ASSERT(_vcpu_set_msr(vcpu, msrs[i], values[i]) == has,
+			    "MSR %#x can%s be set to %#lx", msrs[i], has ? "not" : "",
+			    values[i]);
+		if (has)
+			TEST_ASSERT_EQ(vcpu_get_msr(vcpu, msrs[i]), values[i]);
+	}
+	/* Whoever knows of it may save and restore what a guest without has. */
+	if (!has && kvm_msr_is_in_save_restore_list(MSR_PERF_METRICS)) {
+		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_PERF_METRICS), 0);
+		vcpu_set_msr(vcpu, MSR_PERF_METRICS, 0);
+	}
+}
+
+TEST(metrics_of_vmm)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	uint64_t caps;
+
+	if (!pmu.intel)
+		return;
+
+	TEST_ASSERT_EQ(kvm_msr_is_in_save_restore_list(MSR_PERF_METRICS), pmu.metrics);
+	TEST_ASSERT_EQ(kvm_msr_is_in_save_restore_list(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS),
+		       pmu.nr_fixed > FIXED_SLOTS);
+
+	vm = pmu_vm_create(&vcpu, guest_slots);
+	check_metrics_for_vmm(vcpu, pmu.metrics);
+
+	caps = vcpu_get_msr(vcpu, MSR_IA32_PERF_CAPABILITIES);
+	TEST_ASSERT_EQ(!!(caps & PMU_CAP_METRICS), pmu.metrics);
+	if (pmu.metrics) {
+		vcpu_set_msr(vcpu, MSR_IA32_PERF_CAPABILITIES, caps & ~PMU_CAP_METRICS);
+		check_metrics_for_vmm(vcpu, false);
+
+		/* It is as after a reset when it comes back, */
+		vcpu_set_msr(vcpu, MSR_IA32_PERF_CAPABILITIES, caps);
+		TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_PERF_METRICS), 0);
+		check_metrics_for_vmm(vcpu, true);
+
+		/* and is not there without fixed counter 3. */
+		vcpu_set_cpuid_property(vcpu, X86_PROPERTY_PMU_NR_FIXED_COUNTERS, FIXED_SLOTS);
+		check_metrics_for_vmm(vcpu, false);
+	} else {
+		TEST_ASSERT(!_vcpu_set_msr(vcpu, MSR_IA32_PERF_CAPABILITIES,
+					   caps | PMU_CAP_METRICS),
+			    "A guest can be given PERF_METRICS");
+	}
+	kvm_vm_free(vm);
+}
+
+/* A mediated PMU has what the host has, an emulated one what it always had. */
+TEST(fixed_counters_and_metrics_of_the_host)
+{
+	uint8_t nr = this_cpu_property(X86_PROPERTY_PMU_NR_FIXED_COUNTERS);
+
+	if (!pmu.intel)
+		return;
+
+	TEST_ASSERT_EQ(pmu.nr_fixed, min_t(int, nr, pmu.mediated ? 4 : 3));
+	if (!pmu.mediated)
+		TEST_ASSERT(!pmu.metrics, "PERF_METRICS of an emulated PMU");
+	else if (host_msr_fd() >= 0)
+		TEST_ASSERT_EQ(pmu.metrics,
+			       nr > FIXED_SLOTS && host_rdmsr(MSR_IA32_PERF_CAPABILITIES) &
+			       PMU_CAP_METRICS);
 }
 
 int main(int argc, char *argv[])
