@@ -1057,6 +1057,10 @@ static bool open_topdown(int *fd)
 	};
 	int i;
 
+	/* Where there are no metrics, these may be events of another kind. */
+	if (access("/sys/bus/event_source/devices/cpu/events/topdown-retiring", F_OK))
+		return false;
+
 	for (i = 0; i < NR_TOPDOWN; i++) {
 		attr.config = config[i];
 		fd[i] = syscall(__NR_perf_event_open, &attr, 0, -1, i ? fd[0] : -1,
