@@ -149,15 +149,24 @@ static bool host_wrmsr(uint32_t msr, uint64_t value)
 }
 
 /*
- * The counter of slots and PERF_METRICS need other events than the above, which
- * perf may not know for this CPU.  Write them behind its back: nobody uses them.
+ * The counter of slots needs another event than the above; its value stays when it
+ * is gone.  PERF_METRICS gets a value behind perf's back: nobody uses it.
  */
 static void set_host_metrics_canary(void)
 {
+	struct perf_value v;
 	int fd;
 
 	if (pmu.nr_fixed <= FIXED_SLOTS)
 		return;
+
+	fd = __perf_open(0x0400, EVENT_RAW | EVENT_EXCLUDE_GUEST | EVENT_PINNED,
+			 (1ull << 48) - host_canary(), 0, -1);
+	TEST_ASSERT(fd >= 0 && read(fd, &v, sizeof(v)) == sizeof(v),
+		    "No event for the host's counter of slots");
+	close(fd);
+	TEST_ASSERT_EQ(host_rdmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS) >> 32,
+		       HOST_CANARY);
 
 	/* Or it taints the kernel. */
 	fd = open("/sys/module/msr/parameters/allow_writes", O_WRONLY);
@@ -166,8 +175,6 @@ static void set_host_metrics_canary(void)
 			pr_info("Writes of MSRs are not allowed\n");
 		close(fd);
 	}
-	TEST_ASSERT(host_wrmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS, host_canary()),
-		    "Cannot write the host's counter of slots");
 	if (pmu.metrics) {
 		TEST_ASSERT(host_wrmsr(MSR_PERF_METRICS, HOST_METRICS),
 			    "Cannot write the host's PERF_METRICS");
