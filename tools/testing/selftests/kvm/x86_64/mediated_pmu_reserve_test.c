@@ -547,8 +547,11 @@ TEST(host_events_scale_right)
 		scaled = (double)v.count * v.enabled / v.running;
 		counts += v.count;
 		running += v.running;
-		/* A turn may meet more or less of the loop than others do. */
-		TEST_ASSERT(scaled > want / 2 && scaled < want * 2,
+		/*
+		 * A turn may meet more or less of the loop than others do: the more so
+		 * the longer the kernel takes between two rounds.
+		 */
+		TEST_ASSERT(scaled > want / 4 && scaled < want * 4,
 			    "event %d: %lu in %lu of %lu ns is %lu, wanted about %lu",
 			    i, v.count, v.running, v.enabled, scaled, want);
 		close(fds[i]);
