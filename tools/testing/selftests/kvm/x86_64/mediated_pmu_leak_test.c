@@ -1068,15 +1068,19 @@ static bool open_topdown(int *fd)
 	if (access("/sys/bus/event_source/devices/cpu/events/topdown-retiring", F_OK))
 		return false;
 
+	/* All of them from the same moment on: to open one takes a while. */
 	for (i = 0; i < NR_TOPDOWN; i++) {
 		attr.config = config[i];
+		attr.disabled = !i;
 		fd[i] = syscall(__NR_perf_event_open, &attr, 0, -1, i ? fd[0] : -1,
 				PERF_FLAG_FD_CLOEXEC);
 		if (fd[i] < 0)
 			break;
 	}
-	if (i == NR_TOPDOWN)
+	if (i == NR_TOPDOWN) {
+		ioctl(fd[0], PERF_EVENT_IOC_ENABLE, 0);
 		return true;
+	}
 
 	while (i--)
 		close(fd[i]);
