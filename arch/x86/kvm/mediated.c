@@ -646,8 +646,7 @@ static void kvm_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 data)
 {
 	struct msr_data info = { .index = msr, .data = data };
-	bool global_or_fixed = msr == MSR_CORE_PERF_GLOBAL_CTRL ||
-			       msr == MSR_ARCH_PERFMON_FIXED_CTR_CTRL;
+	bool valid;
 
 	if (!kvm_mediated_pmu_is_control(msr) ||
 	    !kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE))
@@ -657,9 +656,13 @@ bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 dat
 	 * Has the guest this register?  kvm_pmu_is_valid_msr() may search CPUID, which
 	 * takes too long with interrupts off.
 	 */
-	if (global_or_fixed ? !kvm_pmu_has_perf_global_ctrl(vcpu_to_pmu(vcpu)) ||
-			      !kvm_host_pmu.num_counters_fixed :
-			      !kvm_pmu_call(msr_idx_to_pmc)(vcpu, msr))
+	if (msr == MSR_CORE_PERF_GLOBAL_CTRL || msr == MSR_ARCH_PERFMON_FIXED_CTR_CTRL)
+		valid = kvm_host_pmu.num_counters_fixed &&
+			kvm_pmu_has_perf_global_ctrl(vcpu_to_pmu(vcpu));
+	else
+		valid = kvm_pmu_call(msr_idx_to_pmc)(vcpu, msr);
+
+	if (!valid)
 		return false;
 
 	/* It is direct, but traps: whatever the reason is, it is not ours. */
