@@ -20,7 +20,6 @@ topdown() { # FILE
 			       v["topdown-retiring"] > v["slots"] / 5 && v["topdown-retiring"] < v["slots"] / 3.5)
 		}' "$1"
 }
-kvm_stat() { cat /sys/kernel/debug/kvm/"$(cat /tmp/guest.t/pid)"-*/"$1"; }
 
 guest_start t --cpu host,pmu=on,migratable=off
 guest t "perf stat -x, -e '$events' work-loop 300000 2>&1" >/tmp/guest.out
@@ -32,11 +31,11 @@ sed 's/^/# /' /tmp/guest.out
 # Once more, as the first write of the first time has the PMU loaded.
 guest t pmu-selfcount --rdpmc >/tmp/guest.out
 is $? 0 "a program that counts itself: exact, by RDPMC"
-writes=$(kvm_stat pmu_trapped_writes)
+writes=$(kvm_stat t pmu_trapped_writes)
 guest t pmu-selfcount >/tmp/guest.out
 is $? 0 "a program that counts itself: exact, by read()"
 # Selectors and FIXED_CTR_CTRL.  With the metrics hidden there are 20 of GLOBAL_CTRL, too.
-writes=$(($(kvm_stat pmu_trapped_writes) - writes))
+writes=$(($(kvm_stat t pmu_trapped_writes) - writes))
 check "its writes that trap, $writes, are not of GLOBAL_CTRL" [ "$writes" -le 16 ]
 
 # Host and guest by turns, both with the same registers.

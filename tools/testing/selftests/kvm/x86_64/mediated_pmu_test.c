@@ -789,6 +789,21 @@ static void guest_filtered(void)
 	}
 }
 
+/* To the next GUEST_SYNC_ARGS(), all arguments of which are wanted. */
+static void run_to_sync(struct kvm_vcpu *vcpu, struct ucall *uc)
+{
+	vcpu_run(vcpu);
+	switch (get_ucall(vcpu, uc)) {
+	case UCALL_SYNC:
+		break;
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(*uc);
+		break;
+	default:
+		TEST_FAIL("Unexpected exit %u", vcpu->run->exit_reason);
+	}
+}
+
 static void check_filtered(struct kvm_vcpu *vcpu, bool insns, bool branches, bool fixed)
 {
 	const int counters[NR_FILTERED] = { 0, 1, pmu.nr_gp };
@@ -804,16 +819,7 @@ static void check_filtered(struct kvm_vcpu *vcpu, bool insns, bool branches, boo
 	for (i = 0; i < nr; i++)
 		before[i] = vcpu_get_msr(vcpu, pmc_msr(counters[i]));
 
-	vcpu_run(vcpu);
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_SYNC:
-		break;
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unexpected exit %u", vcpu->run->exit_reason);
-	}
+	run_to_sync(vcpu, &uc);
 
 	for (i = 0; i < nr; i++) {
 		TEST_ASSERT(uc.args[2 + i] == (allowed[i] ? want[i] : 0),
@@ -1056,16 +1062,7 @@ TEST(filter_of_slots_denies_metrics)
 	vm = pmu_vm_create(&vcpu, guest_slots_filtered);
 	for (i = 0; i < ARRAY_SIZE(filters); i++) {
 		pmu_set_filter(vm, filters[i].action, 0, filters[i].fixed_bitmap);
-		vcpu_run(vcpu);
-		switch (get_ucall(vcpu, &uc)) {
-		case UCALL_SYNC:
-			break;
-		case UCALL_ABORT:
-			REPORT_GUEST_ASSERT(uc);
-			break;
-		default:
-			TEST_FAIL("Unexpected exit %u", vcpu->run->exit_reason);
-		}
+		run_to_sync(vcpu, &uc);
 		TEST_ASSERT(!!uc.args[2] == filters[i].allowed &&
 			    !!uc.args[3] == filters[i].allowed,
 			    "Filter %d, %sallowed: %lu slots, metrics %#lx", i,
