@@ -45,7 +45,6 @@ PERIOD=100003
 PERF_TESTS="4 8 28 35 71"
 PERF_TESTS_OK="4.2 4.3 8 28 35 71.1"
 
-
 # The counters of KVM for guest $1 before and after commands $2: what they add is
 # in $loads, $pmis and $writes.
 stats_around() {

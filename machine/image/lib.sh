@@ -26,6 +26,7 @@
 #                             guest_end are the halves of it
 #   in_guest NAME COMMANDS    the same where its output is figures: "status N" in it when
 #                             they fail; without an answer the run ends
+#   kvm_stat NAME STATISTIC   one of its vCPU's binary statistics, as debugfs has it
 #   guest_stop NAME           end it, return QEMU's exit status
 #   guest_boot NAME [OPTION...]  only start QEMU; its process is $guest_pid
 #   step NAME                 what follows, here and in the machine log, belongs to step
@@ -227,6 +228,8 @@ in_guest() {
 	[ $guest_status != 125 ] || bail "the guest does not answer: $2"
 	[ $guest_status = 0 ] || echo "status $guest_status"
 }
+
+kvm_stat() { cat /sys/kernel/debug/kvm/"$(cat "/tmp/guest.$1/pid")"-*/"$2"; }
 
 guest_stop() {
 	guest_begin "$1" "exit 0"
