@@ -16,10 +16,21 @@ intel*)
 	ten=$six,r00c4,r0129,r0229,r0120
 	selector=$((0xc0010003)) ;;
 esac
-four=$(echo "$gp4" | sed 's/\([^,]*\)/-e \1/g; s/,/ /g')
+each() { echo "$1" | sed 's/\([^,]*\)/-e \1/g; s/,/ /g'; }
+four=$(each "$gp4")
+# The same the other way around.
+ruof=$(each "$(echo "$gp4" | tr , '\n' | tac | tr '\n' , | sed 's/,$//')")
 
-# The loads of all vCPUs, 0 where KVM does not count them.
-pmu_loads() { cat /sys/kernel/debug/kvm/*-*/pmu_loads 2>/dev/null | awk '{ n += $1 } END { print n + 0 }'; }
+# Into $loads: the loads of all vCPUs, 0 where KVM does not count them.  Without a
+# process, as time passes until that runs.
+count_loads() {
+	loads=0
+	for file in /sys/kernel/debug/kvm/*-*/pmu_loads; do
+		[ -e "$file" ] || continue
+		read -r n <"$file"
+		loads=$((loads + n))
+	done
+}
 
 measure() { # off|on
 	step "$1/start"
@@ -72,18 +83,26 @@ measure() { # off|on
 	in_guest a "perf record -q -F 250 -o /tmp/perf.data -e $six work-loop 5000000"
 	mwindow close 3
 
-	# Two vCPUs, both busy, both with four counters.
+	# Two vCPUs, both busy, both with four counters.  Under this policy each has the
+	# processor for a tick, and nothing but what measures comes in between.
 	step "$1/switch"
 	guest_start b
-	for g in a b; do
-		# shellcheck disable=SC2086
-		in_guest $g "perf stat -x, -a -o /tmp/stat $four work-loop 300000000 & sleep 0.5"
-	done
-	loads=$(pmu_loads)
+	busy="work-loop 2000000000 & until pidof work-loop >/dev/null; do sleep 0.1; done; sleep 0.5"
+	in_guest a "perf stat -x, -a -o /tmp/stat $four $busy"
+	# The same in another order: all selectors differ.
+	in_guest b "perf stat -x, -a -o /tmp/stat $ruof $busy"
+	echo 10 >/proc/sys/kernel/sched_rr_timeslice_ms
+	chrt -r -p 2 $$
+	for g in a b; do chrt -a -r -p 1 "$(cat /tmp/guest.$g/pid)"; done
 	mwindow open 3
+	count_loads
+	before=$loads
 	sleep 1
+	count_loads
 	mwindow close 3
-	echo "loads $(($(pmu_loads) - loads))"
+	echo "loads $((loads - before))"
+	chrt -o -p 0 $$
+	echo 0 >/proc/sys/kernel/sched_rr_timeslice_ms
 	step "$1/stop"
 	for g in a b; do kill "$(cat /tmp/guest.$g/pid)"; done
 	wait

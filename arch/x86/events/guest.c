@@ -62,8 +62,6 @@ static DEFINE_PER_CPU(u64, x86_perf_guest_left);
 static DEFINE_PER_CPU(bool, x86_perf_guest_no_strays);
 /* Were there events of perf's to stop for the guest? */
 static DEFINE_PER_CPU(bool, x86_perf_guest_stopped_events);
-/* The same for a guest that runs without the PMU. */
-static DEFINE_PER_CPU(bool, x86_perf_guest_stopped_clock);
 
 /*
  * Late interrupts: of a guest's overflow, and of one of perf's.  Those that meet
@@ -261,7 +259,8 @@ EXPORT_SYMBOL_GPL(x86_perf_guest_set_lvtpc);
  * x86_perf_guest_exit().  Nothing may count.  What comes first ends it: the next
  * entry, with x86_perf_guest_unpark(); or a call of @evict, when perf needs the
  * PMU or the hypervisor asks for it with x86_perf_guest_evict().  It has to do
- * so before user space runs on this CPU, which may be allowed to use RDPMC.
+ * so, or to call x86_perf_guest_leave(), before user space runs on this CPU, which
+ * may be allowed to use RDPMC.
  *
  * Context: Interrupts off since x86_perf_guest_enter() or x86_perf_guest_unpark().
  * Return: false if perf has events here, then nothing is changed.
@@ -321,6 +320,33 @@ static void x86_perf_guest_expect(int who)
 	if (due->nr < MAX_DUE)
 		this_cpu_inc(x86_perf_guest_due[who].nr);
 }
+
+/**
+ * x86_perf_guest_leave - the hypervisor has saved the values that are parked
+ * @pmi_due: as for x86_perf_guest_exit()
+ * @evict: zeroes them and calls x86_perf_guest_exit(); called with interrupts off
+ *
+ * They stay in this CPU's core PMU all the same, until @evict is called in the same
+ * way as that of x86_perf_guest_park(), or a guest of the same hypervisor goes on
+ * from there, with x86_perf_guest_unpark() and x86_perf_guest_set_lvtpc().  User
+ * space may run meanwhile, unless it may use RDPMC: perf evicts before it may, and
+ * if it may already, then the hypervisor has to.
+ *
+ * Context: Interrupts off, after x86_perf_guest_park().
+ */
+void x86_perf_guest_leave(bool pmi_due, x86_perf_guest_evict_t evict)
+{
+	lockdep_assert_irqs_disabled();
+
+	if (WARN_ON_ONCE(!__this_cpu_read(x86_perf_guest_parked)))
+		return;
+
+	if (pmi_due)
+		x86_perf_guest_expect(DUE_GUEST);
+
+	__this_cpu_write(x86_perf_guest_parked, evict);
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_leave);
 
 static bool x86_perf_guest_claim_one(int who)
 {
@@ -513,7 +539,7 @@ EXPORT_SYMBOL_GPL(x86_perf_guest_exit);
  * or HostOnly.  Only the host clock is stopped, if any such event is on a counter.
  *
  * Context: Interrupts off until x86_perf_guest_exit_unloaded().
- * Return: Whether there is such an event.
+ * Return: Whether there is such an event; if not, there is nothing to exit from.
  */
 bool x86_perf_guest_enter_unloaded(void)
 {
@@ -524,7 +550,6 @@ bool x86_perf_guest_enter_unloaded(void)
 
 	for (i = 0; i < cpuc->n_events; i++) {
 		if (cpuc->event_list[i]->attr.exclude_guest) {
-			__this_cpu_write(x86_perf_guest_stopped_clock, true);
 			perf_guest_clock_stop();
 			return true;
 		}
@@ -537,15 +562,12 @@ EXPORT_SYMBOL_GPL(x86_perf_guest_enter_unloaded);
 /**
  * x86_perf_guest_exit_unloaded - the guest that does not count has run
  *
- * Context: Interrupts off since x86_perf_guest_enter_unloaded().
+ * Context: Interrupts off since x86_perf_guest_enter_unloaded() returned true.
  */
 void x86_perf_guest_exit_unloaded(void)
 {
 	lockdep_assert_irqs_disabled();
 
-	if (__this_cpu_read(x86_perf_guest_stopped_clock)) {
-		__this_cpu_write(x86_perf_guest_stopped_clock, false);
-		perf_guest_clock_start();
-	}
+	perf_guest_clock_start();
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_exit_unloaded);

@@ -2,7 +2,7 @@
 /*
  * Mediated PMU: the guest has the hardware counters while it runs.
  *
- * The treaty.  A CPU's PMU is in one of three states.
+ * The treaty.  A CPU's PMU is in one of four states.
  *
  *  HOST:  the registers are perf's.  The guest's values are in struct kvm_pmu,
  *	   exact and complete; KVM may read and change them at will.
@@ -24,11 +24,24 @@
  *	 - perf clears what events of the past have left in counters, for tasks that
  *	   may use RDPMC: perf_clear_dirty_counters();
  *	 - KVM looks at one of the values, see kvm_mediated_pmu_evict();
- *	 - the vCPU leaves the CPU or KVM_RUN ends, i.e. before anybody else runs
- *	   here who could read counters: kvm_arch_vcpu_put().  So at CPU hotplug,
- *	   suspend and orderly kexec nothing is parked any more.  A crash kernel
- *	   finds the guest's selectors, with GLOBAL_CTRL 0, or AMD's GuestOnly.
+ *	 - the vCPU leaves the CPU or KVM_RUN ends, see LEFT.
  *	If perf's events want more than counters (PEBS, metrics), a put goes to HOST.
+ *
+ *  LEFT: from kvm_arch_vcpu_put() to whatever needs the PMU next.  The values are
+ *	in struct kvm_pmu, as in HOST, but are in the registers as well, selectors
+ *	and LVTPC included; GLOBAL_CTRL is 0 and no status bit is set.  The next
+ *	load of a vCPU with the same registers, be it the same one or another,
+ *	writes what differs.  A vCPU that runs without the PMU leaves all as it is:
+ *	as perf has no events here, GLOBAL_CTRL is 0 in guest mode as well.  An
+ *	eviction zeroes the registers, and leads to HOST, before
+ *	 - perf does what it is an eviction from PARKED for, which is also before any
+ *	   task may use RDPMC; where user space may already, kvm_arch_vcpu_put()
+ *	   leads to HOST;
+ *	 - a VM is destroyed;
+ *	 - virtualization is disabled on the CPU: CPU hotplug, suspend, orderly kexec
+ *	   and KVM's own end.  A crash kernel finds the guest's selectors, with
+ *	   GLOBAL_CTRL 0, or AMD's GuestOnly.
+ *	Beside perf's events, kvm_arch_vcpu_put() leads to HOST.
  *
  * A vCPU none of whose counters is on, i.e. enabled and allowed, has no use for the
  * PMU.  After a number of VM-entries it is disarmed: it runs in state HOST.  All
@@ -88,9 +101,11 @@
 #include <linux/kvm_host.h>
 #include <linux/perf_event.h>
 #include <linux/perf_guest.h>
+#include <linux/smp.h>
 
 #include <asm/perf_event.h>
 #include <asm/perf_guest.h>
+#include <asm/tlbflush.h>
 
 #include "irq.h"
 #include "lapic.h"
@@ -100,6 +115,19 @@
 
 bool __read_mostly kvm_mediated_pmu;
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu);
+
+/* State LEFT: what is in this CPU's registers. */
+struct kvm_mediated_pmu_left {
+	bool	valid;
+	bool	has_perf_metrics;
+	u64	counters;	/* a bit for each that is the guest's, maybe none */
+	u64	fixed_ctr_ctrl;
+	u64	perf_metrics;
+	u64	counter[X86_PMC_IDX_MAX];
+	u64	eventsel[INTEL_PMC_IDX_FIXED];
+};
+
+static DEFINE_PER_CPU(struct kvm_mediated_pmu_left, kvm_mediated_pmu_left);
 
 /*
  * Decide whether PMUs are mediated.  @param is the vendor module's parameter, it
@@ -154,10 +182,24 @@ int kvm_mediated_pmu_reserve(struct kvm *kvm)
 	return 0;
 }
 
+static bool kvm_mediated_pmu_is_left(int cpu, void *unused)
+{
+	return READ_ONCE(per_cpu(kvm_mediated_pmu_left.valid, cpu));
+}
+
+static void kvm_mediated_pmu_evict_left(void *unused)
+{
+	if (__this_cpu_read(kvm_mediated_pmu_left.valid))
+		x86_perf_guest_evict();
+}
+
 void kvm_mediated_pmu_release(struct kvm *kvm)
 {
 	if (!kvm->arch.mediated_pmu_reserved)
 		return;
+
+	/* No value of the VM is to outlive it. */
+	on_each_cpu_cond(kvm_mediated_pmu_is_left, kvm_mediated_pmu_evict_left, NULL, true);
 
 	kvm->arch.mediated_pmu_reserved = false;
 	perf_guest_release();
@@ -310,20 +352,20 @@ void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu)
 	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
 
-static u32 pmc_rdpmc_index(struct kvm_pmc *pmc)
+static u32 rdpmc_index(int i)
 {
-	if (pmc_is_fixed(pmc))
-		return INTEL_PMC_FIXED_RDPMC_BASE | (pmc->idx - KVM_FIXED_PMC_BASE_IDX);
+	if (i >= KVM_FIXED_PMC_BASE_IDX)
+		return INTEL_PMC_FIXED_RDPMC_BASE | (i - KVM_FIXED_PMC_BASE_IDX);
 
-	return pmc->idx;
+	return i;
 }
 
-static u32 pmc_msr(struct kvm_pmc *pmc)
+static u32 counter_msr(int i)
 {
-	if (pmc_is_fixed(pmc))
-		return MSR_CORE_PERF_FIXED_CTR0 + (pmc->idx - KVM_FIXED_PMC_BASE_IDX);
+	if (i >= KVM_FIXED_PMC_BASE_IDX)
+		return MSR_CORE_PERF_FIXED_CTR0 + (i - KVM_FIXED_PMC_BASE_IDX);
 
-	return kvm_pmu_ops.GP_COUNTER_BASE + pmc->idx * kvm_pmu_ops.GP_MSR_STRIDE;
+	return kvm_pmu_ops.GP_COUNTER_BASE + i * kvm_pmu_ops.GP_MSR_STRIDE;
 }
 
 static u32 gp_eventsel_msr(int i)
@@ -353,12 +395,12 @@ void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
 	u64 counter = pmc->counter;
 
 	if (pmu->in_hardware)
-		rdpmcl(pmc_rdpmc_index(pmc), counter);
+		rdpmcl(rdpmc_index(pmc->idx), counter);
 
 	counter = (counter + 1) & pmc_bitmask(pmc);
 
 	if (pmu->in_hardware)
-		wrmsrl(pmc_msr(pmc), counter);
+		wrmsrl(counter_msr(pmc->idx), counter);
 	else
 		pmc->counter = counter;
 
@@ -486,7 +528,7 @@ static void kvm_mediated_pmu_prove_off(struct kvm_pmu *pmu, bool zero)
 		return;
 
 	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
-		rdpmcl(pmc_rdpmc_index(pmc), val);
+		rdpmcl(rdpmc_index(i), val);
 		WARN_ONCE(val, "counter %d of the guest is left: 0x%llx", i, val);
 	}
 
@@ -528,10 +570,47 @@ static void kvm_mediated_pmu_prove_parked(struct kvm_pmu *pmu)
 	WARN_ONCE(val, "GLOBAL_CTRL is 0x%llx while parked", val);
 }
 
+/* Nobody has touched what was left behind, nor has it counted for anybody. */
+static void kvm_mediated_pmu_prove_left(struct kvm_mediated_pmu_left *left)
+{
+	u64 val;
+	int i;
+
+	if (!IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU))
+		return;
+
+	for_each_set_bit(i, (unsigned long *)&left->counters, X86_PMC_IDX_MAX) {
+		rdpmcl(rdpmc_index(i), val);
+		WARN_ONCE(val != left->counter[i],
+			  "counter %d that was left is 0x%llx, not 0x%llx", i, val,
+			  left->counter[i]);
+		if (i >= INTEL_PMC_IDX_FIXED)
+			continue;
+
+		rdmsrl(gp_eventsel_msr(i), val);
+		WARN_ONCE((val | left->eventsel[i]) & ARCH_PERFMON_EVENTSEL_ENABLE &&
+			  val != left->eventsel[i],
+			  "selector %d that was left is 0x%llx, not 0x%llx", i, val,
+			  left->eventsel[i]);
+	}
+
+	if (kvm_host_pmu.num_counters_fixed) {
+		rdmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, val);
+		WARN_ONCE(val != left->fixed_ctr_ctrl,
+			  "FIXED_CTR_CTRL that was left is 0x%llx, not 0x%llx", val,
+			  left->fixed_ctr_ctrl);
+		rdmsrl(MSR_CORE_PERF_GLOBAL_CTRL, val);
+	} else {
+		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, val);
+	}
+	WARN_ONCE(val, "GLOBAL_CTRL is 0x%llx while values are left", val);
+}
+
 /* An eviction may come any time, so let many come. */
 static void kvm_mediated_pmu_prove_eviction(struct kvm_vcpu *vcpu, bool at_load)
 {
-	if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU) && vcpu_to_pmu(vcpu)->parked &&
+	if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU) &&
+	    (vcpu_to_pmu(vcpu)->parked || __this_cpu_read(kvm_mediated_pmu_left.valid)) &&
 	    !hash_32(2 * (u32)vcpu->stat.exits + at_load, 2))
 		x86_perf_guest_evict();
 }
@@ -554,7 +633,7 @@ static void kvm_mediated_pmu_prove_guest(struct kvm_pmu *pmu, u64 counters)
 	}
 
 	kvm_for_each_pmc(pmu, pmc, i, (unsigned long *)&counters) {
-		rdpmcl(pmc_rdpmc_index(pmc), val);
+		rdpmcl(rdpmc_index(i), val);
 		WARN_ONCE(val != pmc->counter, "counter %d is 0x%llx, not 0x%llx",
 			  i, val, pmc->counter);
 	}
@@ -684,11 +763,81 @@ bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 dat
 	return true;
 }
 
+/* Called by x86_perf_guest_evict() on the CPU where values have been left. */
+static void kvm_mediated_pmu_clear_left(void)
+{
+	struct kvm_mediated_pmu_left *left = this_cpu_ptr(&kvm_mediated_pmu_left);
+	int i;
+
+	kvm_mediated_pmu_prove_left(left);
+
+	if (left->fixed_ctr_ctrl) {
+		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
+		left->fixed_ctr_ctrl = 0;
+	}
+
+	for_each_set_bit(i, (unsigned long *)&left->counters, X86_PMC_IDX_MAX) {
+		if (i < KVM_FIXED_PMC_BASE_IDX && left->eventsel[i]) {
+			wrmsrl(gp_eventsel_msr(i), 0);
+			left->eventsel[i] = 0;
+		}
+		if (left->counter[i]) {
+			wrmsrl(counter_msr(i), 0);
+			left->counter[i] = 0;
+		}
+	}
+
+	if (left->perf_metrics)
+		wrmsrl(MSR_PERF_METRICS, 0);
+
+	kvm_mediated_pmu_prove_left(left);
+
+	x86_perf_guest_zeroed(left->counters);
+	left->valid = false;
+	x86_perf_guest_exit(false);
+}
+
+/*
+ * From LEFT to GUEST: for a vCPU whose PMU has the same registers, the values of
+ * the last one are as good as those of perf.  Returns false if the state is HOST.
+ */
+static bool kvm_mediated_pmu_take_over(struct kvm_pmu *pmu)
+{
+	struct kvm_mediated_pmu_left *left = this_cpu_ptr(&kvm_mediated_pmu_left);
+	struct kvm_pmc *pmc;
+	int i;
+
+	if (!left->valid)
+		return false;
+
+	if (left->counters != kvm_mediated_pmu_counters(pmu) ||
+	    left->has_perf_metrics != pmu->has_perf_metrics) {
+		x86_perf_guest_evict();
+		return false;
+	}
+
+	kvm_mediated_pmu_prove_left(left);
+	left->valid = false;
+	x86_perf_guest_unpark();
+
+	/* To be written if they are not the same. */
+	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
+		if (pmc_is_gp(pmc))
+			pmc->eventsel_loaded = left->eventsel[i];
+	}
+	pmu->selectors_changed = true;
+	pmu->fixed_ctr_ctrl_loaded = left->fixed_ctr_ctrl;
+
+	return true;
+}
+
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
+	struct kvm_mediated_pmu_left *left = this_cpu_ptr(&kvm_mediated_pmu_left);
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	u64 missing, not_zero;
 	struct kvm_pmc *pmc;
+	bool taken;
 	u32 lvtpc;
 	int i;
 
@@ -716,7 +865,11 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	pmu->lvtpc_loaded = lvtpc & APIC_LVT_MASKED;
 	pmu->lvtpc_used = false;
 
-	x86_perf_guest_enter(lvtpc);
+	taken = kvm_mediated_pmu_take_over(pmu);
+	if (taken)
+		x86_perf_guest_set_lvtpc(lvtpc);
+	else
+		x86_perf_guest_enter(lvtpc);
 
 	if (pmu->beside) {
 		kvm_mediated_pmu_prove_parked(pmu);
@@ -724,20 +877,22 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 		pmu->parked = false;
 		pmu->beside = false;
 	} else {
-		kvm_mediated_pmu_prove_off(pmu, false);
+		if (!taken)
+			kvm_mediated_pmu_prove_off(pmu, false);
 		missing = kvm_mediated_pmu_counters(pmu);
 		vcpu->stat.pmu_loads++;
 	}
 
 	/*
-	 * Many a counter is idle and 0 on both sides.  Selectors that the guest does
-	 * not use need no write: perf leaves none enabled, and the guest cannot read
-	 * them.
+	 * Many a counter is idle and 0 on both sides, or this CPU's last vCPU is back.
+	 * Selectors that the guest does not use need no write: perf leaves none enabled,
+	 * and the guest cannot read them.
 	 */
 	not_zero = x86_perf_guest_not_zero();
 	kvm_for_each_pmc(pmu, pmc, i, (unsigned long *)&missing) {
-		if (pmc->counter || not_zero & BIT_ULL(i))
-			wrmsrl(pmc_msr(pmc), pmc->counter);
+		if (taken ? pmc->counter != left->counter[i] :
+			    pmc->counter || not_zero & BIT_ULL(i))
+			wrmsrl(counter_msr(i), pmc->counter);
 	}
 	kvm_mediated_pmu_write_selectors(pmu);
 
@@ -759,9 +914,9 @@ static void kvm_mediated_pmu_save_counters(struct kvm_pmu *pmu, u64 counters, bo
 			pmu->selectors_changed = true;
 		}
 
-		rdpmcl(pmc_rdpmc_index(pmc), pmc->counter);
+		rdpmcl(rdpmc_index(i), pmc->counter);
 		if (pmc->counter && zero)
-			wrmsrl(pmc_msr(pmc), 0);
+			wrmsrl(counter_msr(i), 0);
 	}
 
 	if (!zero)
@@ -787,11 +942,20 @@ static bool kvm_mediated_pmu_overflows(struct kvm_vcpu *vcpu)
 	return true;
 }
 
+static void kvm_mediated_pmu_zero_fixed_ctr_ctrl(struct kvm_pmu *pmu)
+{
+	if (pmu->fixed_ctr_ctrl_loaded) {
+		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
+		pmu->fixed_ctr_ctrl_loaded = 0;
+	}
+}
+
 static void kvm_mediated_pmu_save(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
 	kvm_pmu_call(mediated_put)(vcpu);
+	kvm_mediated_pmu_zero_fixed_ctr_ctrl(pmu);
 	kvm_mediated_pmu_save_counters(pmu, kvm_mediated_pmu_counters(pmu), true);
 	pmu->in_hardware = false;
 	kvm_mediated_pmu_prove_off(pmu, true);
@@ -830,6 +994,7 @@ static bool kvm_mediated_pmu_park_beside(struct kvm_vcpu *vcpu)
 		return false;
 
 	kvm_pmu_call(mediated_put)(vcpu);
+	kvm_mediated_pmu_zero_fixed_ctr_ctrl(pmu);
 
 	/* perf is going to write them all. */
 	pmu->displaced = wanted & counters;
@@ -849,6 +1014,61 @@ void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
 
 	if (vcpu_to_pmu(vcpu)->parked)
 		x86_perf_guest_evict();
+}
+
+/*
+ * From PARKED to LEFT: save the values, for the vCPU may go to another CPU, but do
+ * not clean up behind it.
+ */
+void __kvm_mediated_pmu_leave(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu_left *left;
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_pmc *pmc;
+	int i;
+
+	guard(irqsave)();
+
+	/* perf may have been faster, on an interrupt. */
+	if (!pmu->parked)
+		return;
+
+	/* Not before user space that may read counters now; nor is it worth it beside. */
+	if (pmu->beside || cr4_read_shadow() & X86_CR4_PCE) {
+		x86_perf_guest_evict();
+		return;
+	}
+
+	kvm_mediated_pmu_prove_parked(pmu);
+	pmu->parked = false;
+	kvm_pmu_call(mediated_put)(vcpu);
+
+	left = this_cpu_ptr(&kvm_mediated_pmu_left);
+	left->valid = true;
+	left->counters = kvm_mediated_pmu_counters(pmu);
+	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
+		rdpmcl(rdpmc_index(i), pmc->counter);
+		left->counter[i] = pmc->counter;
+		if (pmc_is_gp(pmc)) {
+			left->eventsel[i] = pmc->eventsel_loaded;
+			pmc->eventsel_loaded = 0;
+		}
+	}
+	pmu->selectors_changed = true;
+	left->fixed_ctr_ctrl = pmu->fixed_ctr_ctrl_loaded;
+	pmu->fixed_ctr_ctrl_loaded = 0;
+	left->has_perf_metrics = pmu->has_perf_metrics;
+	left->perf_metrics = pmu->perf_metrics;
+
+	pmu->in_hardware = false;
+	x86_perf_guest_leave(kvm_mediated_pmu_overflows(vcpu), kvm_mediated_pmu_clear_left);
+}
+
+/* KVM is about to be gone from this CPU, or the CPU is. */
+void kvm_mediated_pmu_disable_cpu(void)
+{
+	guard(irqsave)();
+	x86_perf_guest_evict();
 }
 
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)

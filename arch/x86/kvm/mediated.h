@@ -43,6 +43,8 @@ void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu);
 
 void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_leave(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_disable_cpu(void);
 bool kvm_mediated_pmu_is_control(u32 msr);
 
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu);
@@ -82,6 +84,13 @@ static inline void kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr
 {
 	if (vcpu_to_pmu(vcpu)->parked && !kvm_mediated_pmu_is_control(msr))
 		__kvm_mediated_pmu_evict(vcpu);
+}
+
+/* The vCPU leaves this CPU: have its values in struct kvm_pmu. */
+static inline void kvm_mediated_pmu_leave(struct kvm_vcpu *vcpu)
+{
+	if (vcpu_to_pmu(vcpu)->parked)
+		__kvm_mediated_pmu_leave(vcpu);
 }
 
 /* The guest writes to a PMU that is not loaded: it is going to use it. */

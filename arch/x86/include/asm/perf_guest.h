@@ -27,6 +27,7 @@ void x86_perf_guest_exit_unloaded(void);
 bool x86_perf_guest_claim_pmi(void);
 bool x86_perf_guest_park(x86_perf_guest_evict_t evict);
 void x86_perf_guest_unpark(void);
+void x86_perf_guest_leave(bool pmi_due, x86_perf_guest_evict_t evict);
 void x86_perf_guest_set_lvtpc(u32 guest_lvtpc);
 void __x86_perf_guest_evict(void);
 

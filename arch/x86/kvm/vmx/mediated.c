@@ -296,9 +296,4 @@ void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)
 			     status & ~pmu->global_status_rsvd : 0;
 	if (status)
 		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, status);
-
-	if (pmu->fixed_ctr_ctrl_loaded) {
-		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
-		pmu->fixed_ctr_ctrl_loaded = 0;
-	}
 }

@@ -9,7 +9,8 @@
  *
  *  - The host's GLOBAL_CTRL must not enable counters of a guest:
  *	global_ctrl_of_the_host_enables_nothing
- *  - A guest's counters, selectors and status must not stay in hardware:
+ *  - A guest's counters, selectors and status must not be in hardware when a task
+ *    may read counters, or when the guest is no more:
  *	nothing_of_a_guest_stays_in_hardware
  *  - Counters that a guest was not given, but that hold values of the host, must
  *    not be readable by any name or index:
@@ -522,17 +523,24 @@ static bool set_nmi_watchdog(char value)
 	return before == '1';
 }
 
-/* Every register of the core PMU; nobody but the guest uses it. */
-static void check_hardware_after(struct pmu *shape, uint64_t ctrl_before,
-				 uint64_t *value_before)
+static void check_nothing_counts(uint64_t ctrl_before)
 {
-	uint64_t value, ctrl = host_rdmsr(pmu_global_ctrl_msr());
-	int c;
+	uint64_t ctrl = host_rdmsr(pmu_global_ctrl_msr());
 
 	/* Either nothing or, if there was reason to enable the PMU, perf's own. */
 	TEST_ASSERT(!ctrl || ctrl == ctrl_before, "GLOBAL_CTRL is %#lx, was %#lx",
 		    ctrl, ctrl_before);
 	TEST_ASSERT_EQ(host_rdmsr(pmu_global_status_msr()), 0);
+}
+
+/* Every register of the core PMU; nobody but the guest uses it. */
+static void check_hardware_after(struct pmu *shape, uint64_t ctrl_before,
+				 uint64_t *value_before)
+{
+	uint64_t value;
+	int c;
+
+	check_nothing_counts(ctrl_before);
 	if (pmu.nr_fixed)
 		TEST_ASSERT_EQ(host_rdmsr(MSR_CORE_PERF_FIXED_CTR_CTRL), 0);
 
@@ -562,25 +570,41 @@ static void check_hardware_after(struct pmu *shape, uint64_t ctrl_before,
 	}
 }
 
+/* Have this task read the event @fd with RDPMC, if it wants to: until it is unmapped. */
+static void *allow_rdpmc(int fd)
+{
+	void *page = mmap(NULL, getpagesize(), PROT_READ, MAP_SHARED, fd, 0);
+
+	TEST_ASSERT(page != MAP_FAILED, __KVM_SYSCALL_ERROR("mmap", -1));
+	return page;
+}
+
 /*
- * The guest's counters run, some have overflowed, and then it leaves.  The host
- * reads the registers themselves: nothing of the guest may be there, in particular
- * nothing that is enabled.
+ * The guest's counters run, some have overflowed, and then it leaves.  Nothing may
+ * count from then on.  As soon as a task may read counters the host finds nothing
+ * of the guest in the registers; neither does it where the task may already, nor
+ * when the guest is no more.
  */
 TEST(nothing_of_a_guest_stays_in_hardware)
 {
 	uint64_t value_before[MAX_COUNTERS], ctrl_before;
 	struct pmu shape[MAX_SHAPES];
+	int i, c, round, nr, event;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
-	int i, c, round, nr;
 	bool watchdog;
+	void *page;
 
 	if (!require_mediated_and_msrs())
 		SKIP(return, NOT_MEDIATED);
 
 	/* What is in hardware then is of nobody else. */
 	watchdog = set_nmi_watchdog('0');
+	event = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_GUEST, 0, -1);
+	TEST_ASSERT(event >= 0, __KVM_SYSCALL_ERROR("perf_event_open", event));
+	ioctl(event, PERF_EVENT_IOC_DISABLE, 0);
+	munmap(allow_rdpmc(event), getpagesize());
+
 	ctrl_before = host_rdmsr(pmu_global_ctrl_msr());
 	nr = shapes(shape);
 	for (i = 0; i < nr; i++) {
@@ -588,13 +612,21 @@ TEST(nothing_of_a_guest_stays_in_hardware)
 		for (c = 0; c < pmu_nr_counters(); c++)
 			value_before[c] = host_rdmsr(pmc_msr(c));
 		vm = pmu_vm_create_shaped(&vcpu, guest_fill_and_leave, &shape[i]);
-		for (round = 0; round < 5; round++) {
+		for (round = 0; round < 6; round++) {
+			if (round & 1)
+				page = allow_rdpmc(event);
 			TEST_ASSERT(run(vcpu), "The guest is done");
+			check_nothing_counts(ctrl_before);
+			if (!(round & 1))
+				page = allow_rdpmc(event);
 			check_hardware_after(&shape[i], ctrl_before, value_before);
+			munmap(page, getpagesize());
 		}
+		TEST_ASSERT(run(vcpu), "The guest is done");
 		kvm_vm_free(vm);
 		check_hardware_after(&shape[i], ctrl_before, value_before);
 	}
+	close(event);
 	if (watchdog)
 		set_nmi_watchdog('1');
 }
