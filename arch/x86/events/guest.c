@@ -58,7 +58,7 @@ DEFINE_PER_CPU(bool, x86_perf_guest_owner);
 DEFINE_PER_CPU(x86_perf_guest_evict_t, x86_perf_guest_parked);
 EXPORT_PER_CPU_SYMBOL_GPL(x86_perf_guest_parked);
 /* Counters that perf has left to a guest while its own events run. */
-static DEFINE_PER_CPU(u64, x86_perf_guest_left);
+static DEFINE_PER_CPU(u64, x86_perf_guest_beside);
 static DEFINE_PER_CPU(bool, x86_perf_guest_no_strays);
 /* Were there events of perf's to stop for the guest? */
 static DEFINE_PER_CPU(bool, x86_perf_guest_stopped_events);
@@ -250,6 +250,36 @@ void x86_perf_guest_set_lvtpc(u32 guest_lvtpc)
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_set_lvtpc);
 
+/*
+ * Are values of a guest in this CPU's PMU, and is there nothing of perf's to enable?
+ * What perf could have run would be the guest's selectors.
+ */
+bool x86_perf_guest_is_alone(void)
+{
+	if (x86_perf_guest_owns_pmu())
+		return true;
+
+	return __this_cpu_read(x86_perf_guest_parked) &&
+	       !__this_cpu_read(x86_perf_guest_beside) &&
+	       !__this_cpu_read(cpu_hw_events.n_events);
+}
+
+/**
+ * x86_perf_guest_forget - do not rely on what is in this CPU's core PMU
+ *
+ * For when the CPU goes or sleeps, and where AMD's perf enables the PMU whether it
+ * has events or not, i.e. with amd_pmu_enable_virt() and amd_pmu_disable_virt().
+ *
+ * Context: Interrupts off, without values of a guest in there.
+ */
+void x86_perf_guest_forget(void)
+{
+	lockdep_assert_irqs_disabled();
+
+	__this_cpu_write(x86_perf_guest_no_strays, false);
+}
+EXPORT_SYMBOL_GPL(x86_perf_guest_forget);
+
 /**
  * x86_perf_guest_park - leave the guest's values in this CPU's core PMU for now
  * @evict: saves them and calls x86_perf_guest_exit(); called with interrupts off
@@ -259,8 +289,7 @@ EXPORT_SYMBOL_GPL(x86_perf_guest_set_lvtpc);
  * x86_perf_guest_exit().  Nothing may count.  What comes first ends it: the next
  * entry, with x86_perf_guest_unpark(); or a call of @evict, when perf needs the
  * PMU or the hypervisor asks for it with x86_perf_guest_evict().  It has to do
- * so, or to call x86_perf_guest_leave(), before user space runs on this CPU, which
- * may be allowed to use RDPMC.
+ * so before user space runs on this CPU, which may be allowed to use RDPMC.
  *
  * Context: Interrupts off since x86_perf_guest_enter() or x86_perf_guest_unpark().
  * Return: false if perf has events here, then nothing is changed.
@@ -305,7 +334,7 @@ void __x86_perf_guest_evict(void)
 
 	x86_perf_guest_unpark();
 	evict();
-	WARN_ON_ONCE(x86_perf_guest_owns_pmu() || __this_cpu_read(x86_perf_guest_left));
+	WARN_ON_ONCE(x86_perf_guest_owns_pmu() || __this_cpu_read(x86_perf_guest_beside));
 }
 EXPORT_SYMBOL_GPL(__x86_perf_guest_evict);
 
@@ -320,33 +349,6 @@ static void x86_perf_guest_expect(int who)
 	if (due->nr < MAX_DUE)
 		this_cpu_inc(x86_perf_guest_due[who].nr);
 }
-
-/**
- * x86_perf_guest_leave - the hypervisor has saved the values that are parked
- * @pmi_due: as for x86_perf_guest_exit()
- * @evict: zeroes them and calls x86_perf_guest_exit(); called with interrupts off
- *
- * They stay in this CPU's core PMU all the same, until @evict is called in the same
- * way as that of x86_perf_guest_park(), or a guest of the same hypervisor goes on
- * from there, with x86_perf_guest_unpark() and x86_perf_guest_set_lvtpc().  User
- * space may run meanwhile, unless it may use RDPMC: perf evicts before it may, and
- * if it may already, then the hypervisor has to.
- *
- * Context: Interrupts off, after x86_perf_guest_park().
- */
-void x86_perf_guest_leave(bool pmi_due, x86_perf_guest_evict_t evict)
-{
-	lockdep_assert_irqs_disabled();
-
-	if (WARN_ON_ONCE(!__this_cpu_read(x86_perf_guest_parked)))
-		return;
-
-	if (pmi_due)
-		x86_perf_guest_expect(DUE_GUEST);
-
-	__this_cpu_write(x86_perf_guest_parked, evict);
-}
-EXPORT_SYMBOL_GPL(x86_perf_guest_leave);
 
 static bool x86_perf_guest_claim_one(int who)
 {
@@ -461,8 +463,8 @@ void x86_perf_guest_zeroed(u64 counters)
 	lockdep_assert_irqs_disabled();
 
 	cpuc->not_zero &= ~counters;
-	cpuc->intel_ctrl_guest_mask &= ~__this_cpu_read(x86_perf_guest_left);
-	__this_cpu_write(x86_perf_guest_left, 0);
+	cpuc->intel_ctrl_guest_mask &= ~__this_cpu_read(x86_perf_guest_beside);
+	__this_cpu_write(x86_perf_guest_beside, 0);
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_zeroed);
 
@@ -477,6 +479,12 @@ EXPORT_SYMBOL_GPL(x86_perf_guest_zeroed);
  * ends it: the next x86_perf_guest_enter(), of the same guest; or an eviction, as
  * for x86_perf_guest_park().
  *
+ * With perf wanting nothing, the hypervisor may also leave registers that nobody
+ * needs as they are, for whichever guest comes next, with @counters 0 as all have
+ * been saved.  FIXED_CTR_CTRL is one of them then.  User space may run meanwhile,
+ * unless it may use RDPMC: perf evicts before it may, and if it may already, then
+ * the hypervisor has to.
+ *
  * Context: Interrupts off since x86_perf_guest_enter().
  */
 void x86_perf_guest_exit_beside(bool pmi_due, u64 counters, x86_perf_guest_evict_t evict)
@@ -486,8 +494,8 @@ void x86_perf_guest_exit_beside(bool pmi_due, u64 counters, x86_perf_guest_evict
 	/* On AMD this is of no effect. */
 	counters &= ~cpuc->intel_ctrl_guest_mask;
 	cpuc->intel_ctrl_guest_mask |= counters;
-	__this_cpu_write(x86_perf_guest_left,
-			 __this_cpu_read(x86_perf_guest_left) | counters);
+	__this_cpu_write(x86_perf_guest_beside,
+			 __this_cpu_read(x86_perf_guest_beside) | counters);
 
 	x86_perf_guest_exit(pmi_due);
 

@@ -16,9 +16,9 @@
  *	this CPU, then only those counters and their selectors are that none of these
  *	events is on (kvm_pmu.beside); the rest of the registers is as in HOST.  An
  *	eviction, which saves the values and leads to HOST, comes before
- *	 - perf enables the PMU: x86_pmu_enable(), which all it does there goes
- *	   through, be it an event that is installed or scheduled in, rotation, a
- *	   cgroup's switch, the watchdog or a CPU that comes back.  Only the NMI
+ *	 - perf enables the PMU for an event: x86_pmu_enable(), which all it does
+ *	   goes through, be it an event that is installed or scheduled in, rotation,
+ *	   a cgroup's switch, the watchdog or a CPU that comes back.  Only the NMI
  *	   handler does not.  It restarts events that are on counters, or it finds
  *	   that the PMU is not perf's, and leaves it alone;
  *	 - perf clears what events of the past have left in counters, for tasks that
@@ -27,9 +27,10 @@
  *	 - the vCPU leaves the CPU or KVM_RUN ends, see LEFT.
  *	If perf's events want more than counters (PEBS, metrics), a put goes to HOST.
  *
- *  LEFT: from kvm_arch_vcpu_put() to whatever needs the PMU next.  The values are
- *	in struct kvm_pmu, as in HOST, but are in the registers as well, selectors
- *	and LVTPC included; GLOBAL_CTRL is 0 and no status bit is set.  The next
+ *  LEFT: from kvm_arch_vcpu_put() to whatever needs the PMU next.  All is as in
+ *	HOST, without events of perf on the CPU, but the values that have been saved
+ *	in struct kvm_pmu still are in the counters, selectors, FIXED_CTR_CTRL and
+ *	PERF_METRICS.  GLOBAL_CTRL is 0 and no counter's status bit is set.  The next
  *	load of a vCPU with the same registers, be it the same one or another,
  *	writes what differs.  A vCPU that runs without the PMU leaves all as it is:
  *	as perf has no events here, GLOBAL_CTRL is 0 in guest mode as well.  An
@@ -38,19 +39,20 @@
  *	   task may use RDPMC; where user space may already, kvm_arch_vcpu_put()
  *	   leads to HOST;
  *	 - a VM is destroyed;
- *	 - virtualization is disabled on the CPU: CPU hotplug, suspend, orderly kexec
- *	   and KVM's own end.  A crash kernel finds the guest's selectors, with
- *	   GLOBAL_CTRL 0, or AMD's GuestOnly.
+ *	 - virtualization is disabled on the CPU: CPU hotplug, suspend, reboot and KVM's
+ *	   own end.  A crash kernel finds the guest's selectors, with GLOBAL_CTRL 0, or
+ *	   AMD's GuestOnly.
  *	Beside perf's events, kvm_arch_vcpu_put() leads to HOST.
  *
  * A vCPU none of whose counters is on, i.e. enabled and allowed, has no use for the
- * PMU.  After a number of VM-entries it is disarmed: it runs in state HOST.  All
- * that the guest can reach of the PMU traps then, RDPMC included, and is served
- * from struct kvm_pmu.  perf's events stay as they are; those that exclude guests
- * are kept out of guest mode in the way of KVM's other PMU, by a switch of
- * GLOBAL_CTRL at VM-entry and VM-exit, or AMD's HostOnly.  (The hard lockup
- * detector's event goes on in guest mode, as it does there.)  Any write of the guest
- * to its PMU arms the vCPU, and so does what switches a counter on from elsewhere.
+ * PMU.  After a number of VM-entries it is disarmed: it runs in state HOST (or
+ * LEFT, if that is what it finds).  All that the guest can reach of the PMU traps
+ * then, RDPMC included, and is served from struct kvm_pmu.  perf's events stay as
+ * they are; those that exclude guests are kept out of guest mode in the way of
+ * KVM's other PMU, by a switch of GLOBAL_CTRL at VM-entry and VM-exit, or AMD's
+ * HostOnly.  (The hard lockup detector's event goes on in guest mode, as it does
+ * there.)  Any write of the guest to its PMU arms the vCPU, and so does what
+ * switches a counter on from elsewhere.
  *
  * In state GUEST, for each register of the guest:
  *
@@ -604,6 +606,15 @@ static void kvm_mediated_pmu_prove_left(struct kvm_mediated_pmu_left *left)
 		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, val);
 	}
 	WARN_ONCE(val, "GLOBAL_CTRL is 0x%llx while values are left", val);
+	rdmsrl(kvm_pmu_ops.GLOBAL_STATUS, val);
+	WARN_ONCE(val & left->counters, "GLOBAL_STATUS is 0x%llx while values are left", val);
+
+	if (left->has_perf_metrics) {
+		rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, val);
+		WARN_ONCE(val != left->perf_metrics,
+			  "PERF_METRICS that was left is 0x%llx, not 0x%llx", val,
+			  left->perf_metrics);
+	}
 }
 
 /* An eviction may come any time, so let many come. */
@@ -787,19 +798,21 @@ static void kvm_mediated_pmu_clear_left(void)
 		}
 	}
 
-	if (left->perf_metrics)
+	if (left->perf_metrics) {
 		wrmsrl(MSR_PERF_METRICS, 0);
+		left->perf_metrics = 0;
+	}
 
 	kvm_mediated_pmu_prove_left(left);
 
 	x86_perf_guest_zeroed(left->counters);
-	left->valid = false;
-	x86_perf_guest_exit(false);
+	WRITE_ONCE(left->valid, false);
 }
 
 /*
- * From LEFT to GUEST: for a vCPU whose PMU has the same registers, the values of
- * the last one are as good as those of perf.  Returns false if the state is HOST.
+ * On the way from LEFT to GUEST: for a vCPU whose PMU has the same registers, the
+ * values of the last one are as good as zeros.  If not, go on from HOST, and return
+ * false.
  */
 static bool kvm_mediated_pmu_take_over(struct kvm_pmu *pmu)
 {
@@ -817,8 +830,7 @@ static bool kvm_mediated_pmu_take_over(struct kvm_pmu *pmu)
 	}
 
 	kvm_mediated_pmu_prove_left(left);
-	left->valid = false;
-	x86_perf_guest_unpark();
+	WRITE_ONCE(left->valid, false);
 
 	/* To be written if they are not the same. */
 	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
@@ -866,10 +878,7 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	pmu->lvtpc_used = false;
 
 	taken = kvm_mediated_pmu_take_over(pmu);
-	if (taken)
-		x86_perf_guest_set_lvtpc(lvtpc);
-	else
-		x86_perf_guest_enter(lvtpc);
+	x86_perf_guest_enter(lvtpc);
 
 	if (pmu->beside) {
 		kvm_mediated_pmu_prove_parked(pmu);
@@ -896,7 +905,7 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	}
 	kvm_mediated_pmu_write_selectors(pmu);
 
-	kvm_pmu_call(mediated_load)(vcpu);
+	kvm_pmu_call(mediated_load)(vcpu, taken);
 	pmu->in_hardware = true;
 	kvm_mediated_pmu_prove_guest(pmu, missing);
 }
@@ -1044,7 +1053,7 @@ void __kvm_mediated_pmu_leave(struct kvm_vcpu *vcpu)
 	kvm_pmu_call(mediated_put)(vcpu);
 
 	left = this_cpu_ptr(&kvm_mediated_pmu_left);
-	left->valid = true;
+	WRITE_ONCE(left->valid, true);
 	left->counters = kvm_mediated_pmu_counters(pmu);
 	kvm_for_each_pmc(pmu, pmc, i, pmu->all_valid_pmc_idx) {
 		rdpmcl(rdpmc_index(i), pmc->counter);
@@ -1061,7 +1070,9 @@ void __kvm_mediated_pmu_leave(struct kvm_vcpu *vcpu)
 	left->perf_metrics = pmu->perf_metrics;
 
 	pmu->in_hardware = false;
-	x86_perf_guest_leave(kvm_mediated_pmu_overflows(vcpu), kvm_mediated_pmu_clear_left);
+	x86_perf_guest_unpark();
+	x86_perf_guest_exit_beside(kvm_mediated_pmu_overflows(vcpu), 0,
+				   kvm_mediated_pmu_clear_left);
 }
 
 /* KVM is about to be gone from this CPU, or the CPU is. */
@@ -1069,6 +1080,7 @@ void kvm_mediated_pmu_disable_cpu(void)
 {
 	guard(irqsave)();
 	x86_perf_guest_evict();
+	x86_perf_guest_forget();
 }
 
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)

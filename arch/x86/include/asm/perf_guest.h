@@ -27,7 +27,8 @@ void x86_perf_guest_exit_unloaded(void);
 bool x86_perf_guest_claim_pmi(void);
 bool x86_perf_guest_park(x86_perf_guest_evict_t evict);
 void x86_perf_guest_unpark(void);
-void x86_perf_guest_leave(bool pmi_due, x86_perf_guest_evict_t evict);
+bool x86_perf_guest_is_alone(void);
+void x86_perf_guest_forget(void);
 void x86_perf_guest_set_lvtpc(u32 guest_lvtpc);
 void __x86_perf_guest_evict(void);
 
@@ -54,6 +55,11 @@ static inline bool x86_perf_guest_capable(void)
 }
 
 static inline void x86_perf_guest_evict(void) { }
+
+static inline bool x86_perf_guest_is_alone(void)
+{
+	return false;
+}
 
 static inline bool x86_perf_guest_owns_pmu(void)
 {

@@ -67,13 +67,15 @@ void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 		svm_set_intercept(svm, INTERCEPT_RDPMC);
 }
 
-void svm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+void svm_mediated_pmu_load(struct kvm_vcpu *vcpu, bool status_is_zero)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	u64 status, diff;
+	u64 status = 0, diff;
 
-	rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, status);
-	x86_perf_guest_found(status);
+	if (!status_is_zero) {
+		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, status);
+		x86_perf_guest_found(status);
+	}
 	diff = status ^ pmu->global_status;
 	if (diff & status)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, diff & status);

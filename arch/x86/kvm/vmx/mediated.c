@@ -197,7 +197,8 @@ static void vmx_mediated_pmu_load_metrics(struct kvm_pmu *pmu)
 		wrmsrl(MSR_PERF_METRICS, pmu->perf_metrics);
 }
 
-void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu)
+/* Status bits other than those of counters may be there in any case. */
+void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, bool status_is_zero)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	u64 status, want, diff;

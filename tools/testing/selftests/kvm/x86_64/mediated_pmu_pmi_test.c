@@ -224,6 +224,8 @@ static void guest_prompt(bool cli)
 			ctrl = guest_prepare(c, true, &on);
 			guest_forget_pmis();
 			wrmsr(pmc_msr(c), -100ull & COUNTER_MASK);
+			/* If somebody else is to run in between. */
+			asm volatile(BLOCK_IO ::: "eax");
 			GUEST_MEASURE(ctrl, on, LONG_LOOPS, BLOCK_PLAIN);
 			guest_wait_for_pmi();
 			guest_check_one_pmi(c, 100);
@@ -423,6 +425,40 @@ TEST(pmi_of_a_guest_that_does_not_exit)
 	run_pmi(guest_prompt, NMI, false);
 	run_pmi(guest_prompt, NMI, true);
 	TEST_ASSERT(vpmi_count() > before, "no interrupt on the PMIs' own vector");
+}
+
+/* Counts all the time, and masks LVTPC whenever it leaves. */
+static void guest_masks_and_leaves(uint64_t times)
+{
+	guest_setup();
+	wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS_PMI);
+	if (pmu.global)
+		wrmsr(pmu_global_ctrl_msr(), pmc_global_bit(0));
+	while (times--) {
+		guest_set_lvtpc(true);
+		asm volatile(BLOCK_IO ::: "eax");
+		guest_set_lvtpc(false);
+	}
+	GUEST_DONE();
+}
+
+TEST(pmi_after_a_guest_that_has_masked_its_own)
+{
+	struct kvm_vcpu *vcpu[2];
+	struct kvm_vm *vm[2];
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_EXACT);
+
+	kvm_pin_this_task_to_pcpu(0);
+	delivery = VECTOR;
+	vm[0] = pmi_vm_create(&vcpu[0], guest_masks_and_leaves);
+	vcpu_args_set(vcpu[0], 1, 5 * MAX_COUNTERS);
+	vm[1] = pmi_vm_create(&vcpu[1], guest_prompt);
+	vcpu_args_set(vcpu[1], 1, false);
+	pmu_run_by_turns(vcpu);
+	kvm_vm_free(vm[0]);
+	kvm_vm_free(vm[1]);
 }
 
 TEST(masked_lvtpc_raises_none)
@@ -661,6 +697,13 @@ static void guest_take_turns(uint64_t nr, uint64_t step, uint64_t own)
 	wrmsr(pmc_selector_msr(own), pmu_instructions() | SELECT_OS_PMI);
 
 	for (i = 0; i < nr; i++) {
+		/* Now and then the other one goes on from an LVTPC that is masked. */
+		if (!(i % 4)) {
+			guest_set_lvtpc(true);
+			asm volatile(BLOCK_IO ::: "eax");
+			guest_set_lvtpc(false);
+		}
+
 		c = counters[i & 1];
 		/* Not with the last two: the PMI may come when all is over. */
 		nth = 1 + i * step % (TURN_INSNS - 2);
