@@ -6,20 +6,16 @@
 
 case $MODEL in
 intel*)
-	gp4=r00c4,r00c5,r4f2e,r412e
 	six=cycles,instructions,branches,branch-misses,cache-references,cache-misses
-	ten=$six,ref-cycles,r81d0,r82d0,r83d0
-	selector=$((0x189)) ;;
+	ten=$six,ref-cycles,r81d0,r82d0,r83d0 ;;
 *)
-	gp4=r00c2,r00c3,rff60,r0964
 	six=cycles,instructions,branches,branch-misses,cache-references,cache-misses
-	ten=$six,r00c4,r0129,r0229,r0120
-	selector=$((0xc0010003)) ;;
+	ten=$six,r00c4,r0129,r0229,r0120 ;;
 esac
 each() { echo "$1" | sed 's/\([^,]*\)/-e \1/g; s/,/ /g'; }
-four=$(each "$gp4")
+four=$(each "$four_events")
 # The same the other way around.
-ruof=$(each "$(echo "$gp4" | tr , '\n' | tac | tr '\n' , | sed 's/,$//')")
+ruof=$(each "$(echo "$four_events" | tr , '\n' | tac | tr '\n' , | sed 's/,$//')")
 
 # Into $loads: the loads of all vCPUs, 0 where KVM does not count them.  Without a
 # process, as time passes until that runs.
@@ -41,7 +37,7 @@ measure() { # off|on
 	step "$1/one"
 	in_guest a "perf stat -x, -e cycles cpuid-loop"
 	step "$1/four"
-	in_guest a "perf stat -x, -e $gp4 cpuid-loop"
+	in_guest a "perf stat -x, -e $four_events cpuid-loop"
 	# Twice, should it take a while for KVM to see that all is over.
 	in_guest a cpuid-loop
 	step "$1/idle"
@@ -54,9 +50,9 @@ measure() { # off|on
 	echo 0 >/proc/sys/kernel/nmi_watchdog
 
 	step "$1/selector"
-	in_guest a "selector-loop $selector"
+	in_guest a "selector-loop $first_selector"
 	step "$1/flapping"
-	in_guest a "selector-loop $selector 300"
+	in_guest a "selector-loop $first_selector 300"
 
 	step "$1/host"
 	rm -f /tmp/ready /tmp/end
@@ -64,7 +60,7 @@ measure() { # off|on
 	perf stat -x, -a -e branches:DH -o /tmp/stat sh -c 'echo >/tmp/ready; read -r l </tmp/end' &
 	host=$!
 	read -r _ </tmp/ready
-	in_guest a "perf stat -x, -e $gp4 cpuid-loop"
+	in_guest a "perf stat -x, -e $four_events cpuid-loop"
 	echo >/tmp/end
 	wait $host
 

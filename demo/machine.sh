@@ -37,13 +37,9 @@ host_unpin() {
 case $MODEL in
 intel*)
 	host_events="cycles:u instructions:u ref-cycles:u branches:u branch-misses:u cache-references:u r81d0:u r82d0:u instructions: r00c4:"
-	gp4=r00c4,r00c5,r4f2e,r412e
-	selector=$((0x189))
 	ten=cycles,instructions,ref-cycles,branches,branch-misses,cache-references,cache-misses,r81d0,r82d0,r83d0 ;;
 *)
 	host_events="cycles:u instructions:u branches:u instructions: r00c2:"
-	gp4=r00c2,r00c3,rff60,r0964
-	selector=$((0xc0010003))
 	ten=cycles,instructions,branches,branch-misses,cache-references,cache-misses,r00c4,r0129,r0229,r0120 ;;
 esac
 user=cycles:u,instructions:u,branches:u,cache-misses:u
@@ -69,12 +65,12 @@ measure() {
 	step "$mode/idle"
 	in_guest demo "cpuid-loop"
 	step "$mode/active"
-	in_guest demo "perf stat -x, -e $gp4 cpuid-loop"
+	in_guest demo "perf stat -x, -e $four_events cpuid-loop"
 	echo 1 >/proc/sys/kernel/nmi_watchdog
 	step "$mode/active-watchdog"
-	in_guest demo "perf stat -x, -e $gp4 cpuid-loop"
+	in_guest demo "perf stat -x, -e $four_events cpuid-loop"
 	step "$mode/selector-watchdog"
-	in_guest demo "selector-loop $selector"
+	in_guest demo "selector-loop $first_selector"
 
 	# As a real-time task nothing else in the guest runs in the window: neither perf
 	# itself, which would go on before it waits for region, nor a daemon.

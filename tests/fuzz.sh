@@ -1,11 +1,7 @@
 # shellcheck shell=sh
 # A million operations of mediated_pmu_fuzz_test, ten seeds, in the mode that KVM
 # was loaded in.  The quick suite has 20,000, of seed 1.
-case " $KVM_PARAMS " in
-*" enable_mediated_pmu=1 "*) mode=Y ;;
-*) mode=N ;;
-esac
-is "$(kvm_param enable_mediated_pmu)" $mode "enable_mediated_pmu=$mode"
+kvm_mode_is_as_given
 for seed in 2 3 4 5 6 7 8 9 10 11; do
 	# Without the watchdog values stay in hardware from exit to entry.
 	echo $((seed % 2)) >/proc/sys/kernel/nmi_watchdog

@@ -29,13 +29,26 @@
 #   kvm_stat NAME STATISTIC   one of its vCPU's binary statistics, as debugfs has it
 #   guest_stop NAME           end it, return QEMU's exit status
 #   guest_boot NAME [OPTION...]  only start QEMU; its process is $guest_pid
+#   kvm_mode_is_as_given      point: KVM is in the mode that --kvm-param asks for
 #   step NAME                 what follows, here and in the machine log, belongs to step
 #                             NAME: see machine/figures.py
 #   mwindow open|close|mark|run ID ...   windows of the machine log
 #   work-loop, pmu-selfcount             workloads of known counts, here and in the guest
+#   $four_events              of this vendor, comma between, that any counter can count
+#   $first_selector           MSR number of the first event selector
 
 tap_n=0
 tap_failed=0
+
+# shellcheck disable=SC2034 # for the scripts
+case $MODEL in
+intel*)
+	four_events=r00c4,r00c5,r4f2e,r412e
+	first_selector=$((0x189)) ;;
+*)
+	four_events=r00c2,r00c3,rff60,r0964
+	first_selector=$((0xc0010003)) ;;
+esac
 
 ok() { tap_n=$((tap_n + 1)); echo "ok $tap_n - $1"; }
 not_ok() { tap_n=$((tap_n + 1)); tap_failed=$((tap_failed + 1)); echo "not ok $tap_n - $1"; }
@@ -116,6 +129,14 @@ kvm_mediated() {
 	done
 	# shellcheck disable=SC2086
 	kvm_load $kvm_keep enable_mediated_pmu=$1
+}
+
+kvm_mode_is_as_given() {
+	case " $KVM_PARAMS " in
+	*" enable_mediated_pmu=1 "*) kvm_mode=Y ;;
+	*) kvm_mode=N ;;
+	esac
+	is "$(kvm_param enable_mediated_pmu)" $kvm_mode "enable_mediated_pmu=$kvm_mode"
 }
 
 # Options of l2 and guest_boot, into l2_*; what is no option stays in l2_rest.
