@@ -459,14 +459,20 @@ static void guest_fill_and_leave(void)
 /* One CPU, VM by VM */
 
 /*
- * GLOBAL_CTRL of a host whose counters all run must not be what a guest starts
- * with: it would enable counters that the guest has disabled there.
+ * GLOBAL_CTRL of a host whose counters all run, or whose perf has enabled the PMU for
+ * nothing, must not be what a guest starts with: it would enable counters that the
+ * guest has disabled there.
  */
 static void guest_globally_disabled(void)
 {
 	const uint64_t ctrl = pmu_global_ctrl_msr();
 	int c;
 
+	/* The first access: it is direct only afterwards. */
+	wrmsr(ctrl, 0);
+	for (c = 0; c < pmu.nr_gp; c++)
+		wrmsr(pmc_selector_msr(c), pmu_instructions() | SELECT_OS);
+	GUEST_ASSERT_EQ(rdmsr(ctrl), 0);
 	guest_pmu_reset();
 	for (c = 0; c < pmu.nr_gp; c++)
 		wrmsr(pmc_selector_msr(c), pmu_instructions() | SELECT_OS);
@@ -493,6 +499,10 @@ TEST(global_ctrl_of_the_host_enables_nothing)
 
 	if (!require_mediated_and_msrs())
 		SKIP(return, NOT_MEDIATED);
+
+	vm = pmu_vm_create(&vcpu, guest_globally_disabled);
+	TEST_ASSERT(run(vcpu), "The guest is done");
+	kvm_vm_free(vm);
 
 	host_events_open(&events, 0, 0);
 	nr = shapes(shape);
