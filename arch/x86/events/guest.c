@@ -252,7 +252,7 @@ EXPORT_SYMBOL_GPL(x86_perf_guest_set_lvtpc);
 
 /*
  * Are values of a guest in this CPU's PMU, and is there nothing of perf's to enable?
- * What perf could have run would be the guest's selectors.
+ * What x86_pmu_enable() would have run are the guest's selectors.
  */
 bool x86_perf_guest_is_alone(void)
 {
@@ -424,7 +424,7 @@ static u64 x86_perf_guest_used_by_host(struct cpu_hw_events *cpuc)
 		/* With the counter of slots go the metrics. */
 		if (cpuc->assign[i] >= INTEL_PMC_IDX_FIXED_SLOTS)
 			return ~0ull;
-		used |= BIT_ULL(cpuc->assign[i]);
+		used |= x86_pmu_event_counters(&cpuc->event_list[i]->hw, cpuc->assign[i]);
 	}
 
 	return used;

@@ -847,7 +847,7 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu_left *left = this_cpu_ptr(&kvm_mediated_pmu_left);
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	u64 missing, not_zero;
+	u64 missing, not_zero, written = 0;
 	struct kvm_pmc *pmc;
 	bool taken;
 	u32 lvtpc;
@@ -900,12 +900,14 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	not_zero = x86_perf_guest_not_zero();
 	kvm_for_each_pmc(pmu, pmc, i, (unsigned long *)&missing) {
 		if (taken ? pmc->counter != left->counter[i] :
-			    pmc->counter || not_zero & BIT_ULL(i))
+			    pmc->counter || not_zero & BIT_ULL(i)) {
 			wrmsrl(counter_msr(i), pmc->counter);
+			written |= BIT_ULL(i);
+		}
 	}
 	kvm_mediated_pmu_write_selectors(pmu);
 
-	kvm_pmu_call(mediated_load)(vcpu, taken);
+	kvm_pmu_call(mediated_load)(vcpu, taken, written);
 	pmu->in_hardware = true;
 	kvm_mediated_pmu_prove_guest(pmu, missing);
 }

@@ -67,7 +67,7 @@ void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 		svm_set_intercept(svm, INTERCEPT_RDPMC);
 }
 
-void svm_mediated_pmu_load(struct kvm_vcpu *vcpu, bool status_is_zero)
+void svm_mediated_pmu_load(struct kvm_vcpu *vcpu, bool status_is_zero, u64 written)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	u64 status = 0, diff;

@@ -187,24 +187,24 @@ void __vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx)
  * Counters are loaded.  Have the metrics stand for the slots counted so far, even
  * if they happen to be the same: for how many slots they stood is not to be seen.
  */
-static void vmx_mediated_pmu_load_metrics(struct kvm_pmu *pmu)
+static void vmx_mediated_pmu_load_metrics(struct kvm_pmu *pmu, bool slots_written)
 {
 	u64 hw;
 
 	rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, hw);
-	if (hw != pmu->perf_metrics ||
+	if (slots_written || hw != pmu->perf_metrics ||
 	    pmu->fixed_counters[INTEL_PMC_IDX_FIXED_SLOTS - INTEL_PMC_IDX_FIXED].counter)
 		wrmsrl(MSR_PERF_METRICS, pmu->perf_metrics);
 }
 
 /* Status bits other than those of counters may be there in any case. */
-void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, bool status_is_zero)
+void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, bool status_is_zero, u64 written)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	u64 status, want, diff;
 
 	if (pmu->has_perf_metrics)
-		vmx_mediated_pmu_load_metrics(pmu);
+		vmx_mediated_pmu_load_metrics(pmu, written & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS));
 
 	rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
 	x86_perf_guest_found(status);

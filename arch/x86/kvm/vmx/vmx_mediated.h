@@ -7,7 +7,7 @@
 const char *vmx_mediated_pmu_objection(void);
 void vmx_mediated_pmu_add_caps(void);
 void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu);
-void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, bool status_is_zero);
+void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, bool status_is_zero, u64 written);
 void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu);

@@ -34,6 +34,8 @@
  *  - The host's LBR, PEBS, DEBUGCTL and PERF_METRICS must not be readable:
  *	other_msrs_of_the_host_are_hidden; PERF_METRICS by guests of any shape
  *	host_values_in_counters_the_guest_lacks
+ *  - Values of events of the host that are not there any more must not be readable:
+ *	guest_sees_nothing_of_events_that_come_back
  *  - Values of one guest must not be readable by the next one:
  *	guest_sees_nothing_of_the_guest_before;
  *	for values that both write, mediated_pmu_test: values_of_vcpus_do_not_mix
@@ -1216,6 +1218,36 @@ TEST(guest_sees_nothing_of_the_guest_before)
 	for (i = 0; i <= nr; i++)
 		kvm_vm_free(vm[i]);
 	kvm_vm_free(a);
+}
+
+/*
+ * Events of the host come and go beside a guest that has its PMU, always the same
+ * on the same counters: what they have left there is not for the guest to see.
+ */
+TEST(guest_sees_nothing_of_events_that_come_back)
+{
+	struct host_events events;
+	struct kvm_vcpu *vcpu;
+	bool watchdog;
+	struct kvm_vm *vm;
+	int i, round;
+
+	kvm_pin_this_task_to_pcpu(0);
+	watchdog = set_nmi_watchdog('0');
+	vm = watcher_create(&vcpu, &pmu);
+	host_events_open(&events, 0, 0);
+	for (round = 0; round < 8; round++) {
+		for (i = 0; i < events.nr; i++)
+			ioctl(events.fd[i], round & 1 ? PERF_EVENT_IOC_ENABLE :
+						        PERF_EVENT_IOC_DISABLE, 0);
+		host_burn(1000);
+		TEST_ASSERT(run(vcpu), "The guest is done");
+		TEST_ASSERT(run(vcpu), "The guest is done");
+	}
+	host_events_close(&events);
+	kvm_vm_free(vm);
+	if (watchdog)
+		set_nmi_watchdog('1');
 }
 
 /* Write to every counter there may be, whether it is the guest's or not. */

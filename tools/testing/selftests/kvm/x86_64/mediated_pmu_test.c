@@ -483,23 +483,40 @@ TEST(values_of_vcpus_do_not_mix)
 	kvm_vm_free(vm);
 }
 
-TEST(values_beside_host_events)
+static void keep_values(void)
 {
-	struct canaries canaries;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	int salt = 0;
 
-	if (!pmu.mediated)
-		SKIP(return, "an emulated PMU's values are not in hardware");
-
-	canaries_open(&canaries);
 	vm = pmu_vm_create(&vcpu, guest_keep_values);
 	vcpu_args_set(vcpu, 1, 50);
 	while (keep_values_step(vcpu, &salt))
 		;
 	kvm_vm_free(vm);
+}
+
+TEST(values_beside_host_events)
+{
+	struct canaries canaries;
+	int fd;
+
+	if (!pmu.mediated)
+		SKIP(return, "an emulated PMU's values are not in hardware");
+
+	canaries_open(&canaries);
+	keep_values();
 	canaries_close(&canaries);
+
+	if (pmu.intel)
+		return;
+
+	/* Floating point operations: perf takes two counters for them. */
+	fd = perf_open(0x0003, EVENT_RAW | EVENT_EXCLUDE_GUEST | EVENT_PINNED, 0, -1);
+	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
+	keep_values();
+	perf_read(fd);
+	close(fd);
 }
 
 /* A counter goes on over exits of all kinds and while other vCPUs run. */
