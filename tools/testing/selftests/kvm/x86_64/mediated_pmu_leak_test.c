@@ -1228,9 +1228,9 @@ TEST(guest_sees_nothing_of_events_that_come_back)
 {
 	struct host_events events;
 	struct kvm_vcpu *vcpu;
-	bool watchdog;
 	struct kvm_vm *vm;
 	int i, round;
+	bool watchdog;
 
 	kvm_pin_this_task_to_pcpu(0);
 	watchdog = set_nmi_watchdog('0');
@@ -1239,7 +1239,7 @@ TEST(guest_sees_nothing_of_events_that_come_back)
 	for (round = 0; round < 8; round++) {
 		for (i = 0; i < events.nr; i++)
 			ioctl(events.fd[i], round & 1 ? PERF_EVENT_IOC_ENABLE :
-						        PERF_EVENT_IOC_DISABLE, 0);
+							PERF_EVENT_IOC_DISABLE, 0);
 		host_burn(1000);
 		TEST_ASSERT(run(vcpu), "The guest is done");
 		TEST_ASSERT(run(vcpu), "The guest is done");
