@@ -251,8 +251,8 @@ void x86_perf_guest_set_lvtpc(u32 guest_lvtpc)
 EXPORT_SYMBOL_GPL(x86_perf_guest_set_lvtpc);
 
 /*
- * Are values of a guest in this CPU's PMU, and is there nothing of perf's to enable?
- * What x86_pmu_enable() would have run are the guest's selectors.
+ * Are values of a guest in this CPU's PMU, and none of perf's beside them?  If perf
+ * has no event, what x86_pmu_enable() would have run are the guest's selectors.
  */
 bool x86_perf_guest_is_alone(void)
 {
@@ -260,8 +260,7 @@ bool x86_perf_guest_is_alone(void)
 		return true;
 
 	return __this_cpu_read(x86_perf_guest_parked) &&
-	       !__this_cpu_read(x86_perf_guest_beside) &&
-	       !__this_cpu_read(cpu_hw_events.n_events);
+	       !__this_cpu_read(x86_perf_guest_beside);
 }
 
 /**

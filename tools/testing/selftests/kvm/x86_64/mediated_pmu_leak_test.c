@@ -475,9 +475,6 @@ static void guest_globally_disabled(void)
 	for (c = 0; c < pmu.nr_gp; c++)
 		wrmsr(pmc_selector_msr(c), pmu_instructions() | SELECT_OS);
 	GUEST_ASSERT_EQ(rdmsr(ctrl), 0);
-	guest_pmu_reset();
-	for (c = 0; c < pmu.nr_gp; c++)
-		wrmsr(pmc_selector_msr(c), pmu_instructions() | SELECT_OS);
 	if (pmu.nr_fixed)
 		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(0, FIXED_PMC_KERNEL));
 	for (;;) {
