@@ -57,6 +57,9 @@
 DEFINE_PER_CPU(bool, x86_perf_guest_owner);
 DEFINE_PER_CPU(x86_perf_guest_evict_t, x86_perf_guest_parked);
 EXPORT_PER_CPU_SYMBOL_GPL(x86_perf_guest_parked);
+/* Kept by x86_pmu_enable(), which comes after each change of what is on the CPU. */
+DEFINE_PER_CPU(bool, x86_perf_guest_host_events);
+EXPORT_PER_CPU_SYMBOL_GPL(x86_perf_guest_host_events);
 /* Counters that perf has left to a guest while its own events run. */
 static DEFINE_PER_CPU(u64, x86_perf_guest_beside);
 static DEFINE_PER_CPU(bool, x86_perf_guest_no_strays);
@@ -554,6 +557,7 @@ bool x86_perf_guest_enter_unloaded(void)
 	int i;
 
 	lockdep_assert_irqs_disabled();
+	WARN_ON_ONCE(cpuc->n_events && !x86_perf_guest_has_host_events());
 
 	for (i = 0; i < cpuc->n_events; i++) {
 		if (cpuc->event_list[i]->attr.exclude_guest) {

@@ -49,27 +49,27 @@ bool kvm_mediated_pmu_is_control(u32 msr);
 
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_enter_unloaded(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_exit_unloaded(struct kvm_vcpu *vcpu);
 
+/*
+ * Only a mediated PMU is armed, and has host_counts set, so that a guest that does not
+ * use its PMU pays no more than one that has the other PMU, or none.
+ */
 static inline void kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
-	if (!kvm_vcpu_has_mediated_pmu(vcpu))
-		return;
-
 	if (vcpu_to_pmu(vcpu)->armed)
 		__kvm_mediated_pmu_load(vcpu);
-	else
-		vcpu_to_pmu(vcpu)->host_counts = x86_perf_guest_enter_unloaded();
+	else if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU) || x86_perf_guest_has_host_events())
+		kvm_mediated_pmu_enter_unloaded(vcpu);
 }
 
 static inline void kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
-	if (!kvm_vcpu_has_mediated_pmu(vcpu))
-		return;
-
 	if (vcpu_to_pmu(vcpu)->armed)
 		__kvm_mediated_pmu_put(vcpu);
 	else if (vcpu_to_pmu(vcpu)->host_counts)
-		x86_perf_guest_exit_unloaded();
+		kvm_mediated_pmu_exit_unloaded(vcpu);
 }
 
 /* Have the values in struct kvm_pmu: they may be parked in hardware. */

@@ -13,6 +13,8 @@ typedef void (*x86_perf_guest_evict_t)(void);
 DECLARE_PER_CPU(bool, x86_perf_guest_owner);
 /* Are values of a guest parked in it, and what gets them out? */
 DECLARE_PER_CPU(x86_perf_guest_evict_t, x86_perf_guest_parked);
+/* Has perf events on this CPU's core PMU? */
+DECLARE_PER_CPU(bool, x86_perf_guest_host_events);
 
 bool x86_perf_guest_capable(void);
 void x86_perf_guest_enter(u32 guest_lvtpc);
@@ -47,6 +49,17 @@ static inline bool x86_perf_guest_owns_pmu(void)
 	return __this_cpu_read(x86_perf_guest_owner);
 }
 
+/* If it has not, x86_perf_guest_enter_unloaded() need not be called. */
+static inline bool x86_perf_guest_has_host_events(void)
+{
+	return __this_cpu_read(x86_perf_guest_host_events);
+}
+
+static inline void x86_perf_guest_set_host_events(bool has_events)
+{
+	__this_cpu_write(x86_perf_guest_host_events, has_events);
+}
+
 #else
 
 static inline bool x86_perf_guest_capable(void)
@@ -65,6 +78,8 @@ static inline bool x86_perf_guest_owns_pmu(void)
 {
 	return false;
 }
+
+static inline void x86_perf_guest_set_host_events(bool has_events) { }
 
 static inline bool x86_perf_guest_claim_pmi(void)
 {
