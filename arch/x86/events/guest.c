@@ -57,8 +57,7 @@
 DEFINE_PER_CPU(bool, x86_perf_guest_owner);
 DEFINE_PER_CPU(x86_perf_guest_evict_t, x86_perf_guest_parked);
 EXPORT_PER_CPU_SYMBOL_GPL(x86_perf_guest_parked);
-/* Kept by x86_pmu_enable(), which comes after each change of what is on the CPU. */
-DEFINE_PER_CPU(bool, x86_perf_guest_host_events);
+DEFINE_PER_CPU(int, x86_perf_guest_host_events);
 EXPORT_PER_CPU_SYMBOL_GPL(x86_perf_guest_host_events);
 /* Counters that perf has left to a guest while its own events run. */
 static DEFINE_PER_CPU(u64, x86_perf_guest_beside);
@@ -106,7 +105,7 @@ bool __init x86_perf_guest_capable(void)
  */
 static void x86_perf_guest_stop_events(struct cpu_hw_events *cpuc)
 {
-	int i;
+	int i, nr = 0;
 
 	perf_pmu_disable(x86_get_pmu(smp_processor_id()));
 
@@ -117,7 +116,10 @@ static void x86_perf_guest_stop_events(struct cpu_hw_events *cpuc)
 			event->hw.state |= PERF_HES_ARCH;
 
 		event->pmu->stop(event, PERF_EF_UPDATE);
+		nr += event->attr.exclude_guest;
 	}
+
+	WARN_ON_ONCE(nr != __this_cpu_read(x86_perf_guest_host_events));
 }
 
 static void x86_perf_guest_start_events(struct cpu_hw_events *cpuc)
@@ -546,34 +548,23 @@ EXPORT_SYMBOL_GPL(x86_perf_guest_exit);
  *
  * The PMU stays perf's.  What keeps events that exclude guests out of guest mode
  * is hardware: the hypervisor's switch of GLOBAL_CTRL, see perf_guest_get_msrs(),
- * or HostOnly.  Only the host clock is stopped, if any such event is on a counter.
+ * or HostOnly.  Only the host clock is stopped, which nothing but such events makes
+ * use of: to be called only if x86_perf_guest_has_host_events().
  *
  * Context: Interrupts off until x86_perf_guest_exit_unloaded().
- * Return: Whether there is such an event; if not, there is nothing to exit from.
  */
-bool x86_perf_guest_enter_unloaded(void)
+void x86_perf_guest_enter_unloaded(void)
 {
-	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
-	int i;
-
 	lockdep_assert_irqs_disabled();
-	WARN_ON_ONCE(cpuc->n_events && !x86_perf_guest_has_host_events());
 
-	for (i = 0; i < cpuc->n_events; i++) {
-		if (cpuc->event_list[i]->attr.exclude_guest) {
-			perf_guest_clock_stop();
-			return true;
-		}
-	}
-
-	return false;
+	perf_guest_clock_stop();
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_enter_unloaded);
 
 /**
  * x86_perf_guest_exit_unloaded - the guest that does not count has run
  *
- * Context: Interrupts off since x86_perf_guest_enter_unloaded() returned true.
+ * Context: Interrupts off since x86_perf_guest_enter_unloaded().
  */
 void x86_perf_guest_exit_unloaded(void)
 {

@@ -1108,8 +1108,11 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 /* VM-entry without the PMU, while perf has events on the CPU: see the treaty. */
 void kvm_mediated_pmu_enter_unloaded(struct kvm_vcpu *vcpu)
 {
-	if (kvm_vcpu_has_mediated_pmu(vcpu))
-		vcpu_to_pmu(vcpu)->host_counts = x86_perf_guest_enter_unloaded();
+	if (!kvm_vcpu_has_mediated_pmu(vcpu))
+		return;
+
+	vcpu_to_pmu(vcpu)->host_counts = true;
+	x86_perf_guest_enter_unloaded();
 }
 
 void kvm_mediated_pmu_exit_unloaded(struct kvm_vcpu *vcpu)

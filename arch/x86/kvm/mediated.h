@@ -60,7 +60,7 @@ static inline void kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	if (vcpu_to_pmu(vcpu)->armed)
 		__kvm_mediated_pmu_load(vcpu);
-	else if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU) || x86_perf_guest_has_host_events())
+	else if (x86_perf_guest_has_host_events())
 		kvm_mediated_pmu_enter_unloaded(vcpu);
 }
 

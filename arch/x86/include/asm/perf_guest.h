@@ -13,8 +13,8 @@ typedef void (*x86_perf_guest_evict_t)(void);
 DECLARE_PER_CPU(bool, x86_perf_guest_owner);
 /* Are values of a guest parked in it, and what gets them out? */
 DECLARE_PER_CPU(x86_perf_guest_evict_t, x86_perf_guest_parked);
-/* Has perf events on this CPU's core PMU? */
-DECLARE_PER_CPU(bool, x86_perf_guest_host_events);
+/* How many events on this CPU's core PMU exclude guests? */
+DECLARE_PER_CPU(int, x86_perf_guest_host_events);
 
 bool x86_perf_guest_capable(void);
 void x86_perf_guest_enter(u32 guest_lvtpc);
@@ -24,7 +24,7 @@ u64 x86_perf_guest_wanted(void);
 void x86_perf_guest_zeroed(u64 counters);
 void x86_perf_guest_exit_beside(bool pmi_due, u64 counters, x86_perf_guest_evict_t evict);
 void x86_perf_guest_exit(bool pmi_due);
-bool x86_perf_guest_enter_unloaded(void);
+void x86_perf_guest_enter_unloaded(void);
 void x86_perf_guest_exit_unloaded(void);
 bool x86_perf_guest_claim_pmi(void);
 bool x86_perf_guest_park(x86_perf_guest_evict_t evict);
@@ -49,15 +49,17 @@ static inline bool x86_perf_guest_owns_pmu(void)
 	return __this_cpu_read(x86_perf_guest_owner);
 }
 
-/* If it has not, x86_perf_guest_enter_unloaded() need not be called. */
+/* If it has not, there is no need to call x86_perf_guest_enter_unloaded(). */
 static inline bool x86_perf_guest_has_host_events(void)
 {
 	return __this_cpu_read(x86_perf_guest_host_events);
 }
 
-static inline void x86_perf_guest_set_host_events(bool has_events)
+/* @n: 1 for an event that perf has added on this CPU, -1 for one that it deletes */
+static inline void x86_perf_guest_count_event(bool exclude_guest, int n)
 {
-	__this_cpu_write(x86_perf_guest_host_events, has_events);
+	if (exclude_guest)
+		__this_cpu_add(x86_perf_guest_host_events, n);
 }
 
 #else
@@ -79,7 +81,7 @@ static inline bool x86_perf_guest_owns_pmu(void)
 	return false;
 }
 
-static inline void x86_perf_guest_set_host_events(bool has_events) { }
+static inline void x86_perf_guest_count_event(bool exclude_guest, int n) { }
 
 static inline bool x86_perf_guest_claim_pmi(void)
 {
