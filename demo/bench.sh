@@ -32,21 +32,22 @@ measure() { # off|on
 	step "$1/start"
 	guest_start a
 	step "$1/unused"
-	in_guest a cpuid-loop
+	in_guest a cpuid-loop long
 	# In steps after the first, the guest's kernel has been there before.
 	step "$1/one"
-	in_guest a "perf stat -x, -e cycles cpuid-loop"
+	in_guest a "perf stat -x, -e cycles cpuid-loop long"
 	step "$1/four"
-	in_guest a "perf stat -x, -e $four_events cpuid-loop"
-	# Twice, should it take a while for KVM to see that all is over.
-	in_guest a cpuid-loop
+	in_guest a "perf stat -x, -e $four_events cpuid-loop long"
+	# It takes a while for KVM to see that all is over.
+	step "$1/over"
+	in_guest a cpuid-loop long
 	step "$1/idle"
-	in_guest a cpuid-loop
+	in_guest a cpuid-loop long
 
 	# The hard lockup detector's event is one of the host's, on each CPU.
 	step "$1/watchdog"
 	echo 1 >/proc/sys/kernel/nmi_watchdog
-	in_guest a cpuid-loop
+	in_guest a cpuid-loop long
 	echo 0 >/proc/sys/kernel/nmi_watchdog
 
 	step "$1/selector"
@@ -60,7 +61,7 @@ measure() { # off|on
 	perf stat -x, -a -e branches:DH -o /tmp/stat sh -c 'echo >/tmp/ready; read -r l </tmp/end' &
 	host=$!
 	read -r _ </tmp/ready
-	in_guest a "perf stat -x, -e $four_events cpuid-loop"
+	in_guest a "perf stat -x, -e $four_events cpuid-loop long"
 	echo >/tmp/end
 	wait $host
 

@@ -20,6 +20,7 @@ enum kind {
 	KIND_EXIT,
 	KIND_MSR_EXIT_RD,
 	KIND_MSR_EXIT_WR,
+	KIND_ROUNDTRIP,		/* the index is its length */
 };
 
 #define KEY_USED		(1ull << 63)
@@ -36,6 +37,9 @@ struct slot {
  */
 #define MAX_SLOTS		(1u << 16)
 #define MIN_SLOTS		64
+
+/* Longer round trips, in instructions, are not told apart. */
+#define MAX_ROUNDTRIP		(1u << 14)
 
 struct table {
 	struct slot *slots;
@@ -281,14 +285,18 @@ void pmu_log_access(struct pmu_log *log, unsigned int cpu, bool guest,
 void pmu_log_entry(struct pmu_log *log, unsigned int cpu, const struct pmu_feed *feed)
 {
 	struct cpu *c = &log->cpus[cpu];
+	uint64_t retired;
 
 	c->now.entries++;
 	if (!c->exited)
 		return;
 
 	c->exited = false;
+	retired = feed->retired - c->exit_retired;
 	c->now.roundtrips++;
-	c->now.roundtrip_retired += feed->retired - c->exit_retired;
+	c->now.roundtrip_retired += retired;
+	if (retired < MAX_ROUNDTRIP)
+		count(&c->now, make_key(KIND_ROUNDTRIP, false, retired), false);
 }
 
 /* Exit reasons for MSR accesses: VMX tells reads from writes, SVM does not. */
@@ -405,6 +413,7 @@ static void print_counts(struct pmu_log *log, struct counts *c)
 {
 	static const char *const worlds[2] = { "host", "guest" };
 	struct slot *slots = c->table.slots;
+	const struct slot *commonest = NULL;
 	FILE *f = log->file;
 	uint32_t nr = 0, i;
 	int guest;
@@ -431,8 +440,15 @@ static void print_counts(struct pmu_log *log, struct counts *c)
 	print_slots(f, slots, nr, "rd", KIND_MSR_EXIT_RD, true);
 	fputc(',', f);
 	print_slots(f, slots, nr, "wr", KIND_MSR_EXIT_WR, true);
-	fprintf(f, "},\"roundtrip\":{\"count\":%" PRIu64 ",\"host_instructions\":%" PRIu64 "}",
+	/* The shortest, if there are several. */
+	for (i = 0; i < nr; i++)
+		if (key_kind(slots[i].key) == KIND_ROUNDTRIP &&
+		    slots[i].ok > (commonest ? commonest->ok : 0))
+			commonest = &slots[i];
+	fprintf(f, "},\"roundtrip\":{\"count\":%" PRIu64 ",\"host_instructions\":%" PRIu64,
 		c->roundtrips, c->roundtrip_retired);
+	fprintf(f, ",\"commonest\":{\"count\":%" PRIu64 ",\"host_instructions\":%" PRIu32 "}}",
+		commonest ? commonest->ok : 0, commonest ? (uint32_t)commonest->key : 0);
 	fprintf(f, ",\"pmi\":{\"host\":%" PRIu64 ",\"guest\":%" PRIu64
 		",\"host_masked\":%" PRIu64 ",\"guest_masked\":%" PRIu64 "}",
 		c->pmi[PMU_HOST], c->pmi[PMU_GUEST],

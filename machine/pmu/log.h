@@ -55,7 +55,8 @@ void pmu_log_access(struct pmu_log *log, unsigned int cpu, bool guest,
  * MSR exits, else 0; @wr tells a WRMSR exit from a RDMSR one where the vendor's
  * reason does not (SVM).
  * From these the log derives the host instructions per round trip: the sum
- * and number of host instructions between an exit and the next entry.
+ * and number of host instructions between an exit and the next entry, and how
+ * many the commonest round trip takes.
  */
 void pmu_log_entry(struct pmu_log *log, unsigned int cpu, const struct pmu_feed *feed);
 void pmu_log_exit(struct pmu_log *log, unsigned int cpu, const struct pmu_feed *feed,

@@ -163,7 +163,8 @@ static void empty_window(void **state)
 	has(lines[1], "\"access\":{\"host\":{\"rdmsr\":{},\"wrmsr\":{},\"rdpmc\":{}},"
 		      "\"guest\":{\"rdmsr\":{},\"wrmsr\":{},\"rdpmc\":{}}},\"entries\":0,"
 		      "\"exits\":{},\"msr_exits\":{\"rd\":{},\"wr\":{}},"
-		      "\"roundtrip\":{\"count\":0,\"host_instructions\":0},"
+		      "\"roundtrip\":{\"count\":0,\"host_instructions\":0,"
+			"\"commonest\":{\"count\":0,\"host_instructions\":0}},"
 		      "\"pmi\":{\"host\":0,\"guest\":0,\"host_masked\":0,\"guest_masked\":0},"
 		      "\"oracle\":{\"host\":{\"kernel\":{\"retired\":0,\"steps\":0,");
 	has(lines[2], "\"per\":0,");
@@ -238,10 +239,13 @@ static void exits_and_round_trips(void **state)
 	has(lines[1], "\"exits\":{\"0xc\":1,\"0x1f\":1,\"0x20\":2,\"0x7c\":2,\"0xffffffff\":1}");
 	has(lines[1], "\"msr_exits\":{\"rd\":{\"0xc1\":1,\"0xc0010200\":1},"
 		      "\"wr\":{\"0x38f\":1,\"0xc0010200\":1}}");
-	has(lines[1], "\"roundtrip\":{\"count\":2,\"host_instructions\":350}");
+	/* Of those that are as common, the shortest. */
+	has(lines[1], "\"roundtrip\":{\"count\":2,\"host_instructions\":350,"
+		      "\"commonest\":{\"count\":1,\"host_instructions\":50}}");
 	has(lines[2], "\"entries\":3,");
 	has(lines[3], "\"entries\":1,");
-	has(lines[3], "\"roundtrip\":{\"count\":0,\"host_instructions\":0}");
+	has(lines[3], "\"roundtrip\":{\"count\":0,\"host_instructions\":0,"
+		      "\"commonest\":{\"count\":0,\"host_instructions\":0}}");
 }
 
 static void pmis(void **state)
