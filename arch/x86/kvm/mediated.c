@@ -91,8 +91,8 @@
  * becomes whatever the guest's LVTPC asks for.  If they are saved first, that
  * sees the new status bit and makes the request; the interrupt itself, which
  * may be late, is counted and forgotten, unless no new status bit went before
- * it.  An instruction that KVM emulates is counted in memory in state HOST; in
- * GUEST, i.e. in the exit fastpath, it is added to the counter in hardware.
+ * it.  An instruction that KVM emulates is added to the counter where its value is,
+ * be it in memory or in hardware.
  *
  * See arch/x86/events/guest.c for what perf guarantees and expects at load and
  * put.
@@ -388,20 +388,24 @@ static bool pmc_has_pmi(struct kvm_pmc *pmc)
 }
 
 /*
- * Count one event that KVM emulated: in memory, or in the exit fastpath, where the
- * values are in hardware, there.  Nothing counts by itself in either place.
+ * Count one event that KVM emulated, where the value is: in memory, or in hardware.
+ * Nothing counts by itself in either place.  Called with interrupts off.
  */
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
 {
 	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
+	bool in_hardware = pmu->in_hardware &&
+			   !(pmu->beside && pmu->displaced & BIT_ULL(pmc->idx));
 	u64 counter = pmc->counter;
 
-	if (pmu->in_hardware)
+	lockdep_assert_irqs_disabled();
+
+	if (in_hardware)
 		rdpmcl(rdpmc_index(pmc->idx), counter);
 
 	counter = (counter + 1) & pmc_bitmask(pmc);
 
-	if (pmu->in_hardware)
+	if (in_hardware)
 		wrmsrl(counter_msr(pmc->idx), counter);
 	else
 		pmc->counter = counter;
@@ -410,7 +414,7 @@ void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
 		return;
 
 	if (kvm_pmu_has_perf_global_ctrl(pmu)) {
-		if (pmu->in_hardware) {
+		if (pmu->in_hardware && !pmu->beside) {
 			/* Nothing raises an interrupt for a bit that is set so. */
 			wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_SET, BIT_ULL(pmc->idx));
 			pmu->loaded_status |= BIT_ULL(pmc->idx);

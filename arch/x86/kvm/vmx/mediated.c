@@ -259,12 +259,16 @@ void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 
 /*
  * GLOBAL_CTRL is not in hardware outside guest mode: VM-exit, if there was one,
- * loaded 0, and counters stand still.  Find the guest's value.
+ * loaded 0, and counters stand still.  Find the guest's value, if that has not been
+ * done when the values were parked.
  */
 void vmx_mediated_pmu_sync(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct vcpu_vmx *vmx = to_vmx(vcpu);
+
+	if (pmu->parked)
+		return;
 
 	if (vm_exit_controls_get(vmx) & VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL)
 		vmx->loaded_vmcs->guest_global_ctrl =
