@@ -101,9 +101,9 @@ bool __init x86_perf_guest_capable(void)
  * Stop perf's events in place.  An event that perf itself has stopped, e.g.
  * because it was throttled, is brought up to date as well, as the guest will
  * overwrite its counter.  PERF_HES_ARCH marks those that are to stay stopped,
- * as it does in x86_pmu_enable().
+ * as it does in x86_pmu_enable().  Returns how many of them exclude guests.
  */
-static void x86_perf_guest_stop_events(struct cpu_hw_events *cpuc)
+static int x86_perf_guest_stop_events(struct cpu_hw_events *cpuc)
 {
 	int i, nr = 0;
 
@@ -119,7 +119,7 @@ static void x86_perf_guest_stop_events(struct cpu_hw_events *cpuc)
 		nr += event->attr.exclude_guest;
 	}
 
-	WARN_ON_ONCE(nr != __this_cpu_read(x86_perf_guest_host_events));
+	return nr;
 }
 
 static void x86_perf_guest_start_events(struct cpu_hw_events *cpuc)
@@ -201,7 +201,7 @@ static void x86_perf_guest_zero_controls(struct cpu_hw_events *cpuc, bool global
 void x86_perf_guest_enter(u32 guest_lvtpc)
 {
 	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
-	int enabled;
+	int enabled, nr = 0;
 
 	lockdep_assert_irqs_disabled();
 
@@ -216,9 +216,10 @@ void x86_perf_guest_enter(u32 guest_lvtpc)
 	__this_cpu_write(x86_perf_guest_parked, NULL);
 	enabled = cpuc->enabled;
 	if (cpuc->n_events)
-		x86_perf_guest_stop_events(cpuc);
+		nr = x86_perf_guest_stop_events(cpuc);
 	else
 		cpuc->enabled = 0;
+	WARN_ON_ONCE(nr != __this_cpu_read(x86_perf_guest_host_events));
 
 	/*
 	 * GLOBAL_CTRL is 0 if perf has stopped its events just now, or has not enabled

@@ -387,6 +387,15 @@ static bool pmc_has_pmi(struct kvm_pmc *pmc)
 	return pmc->eventsel & ARCH_PERFMON_EVENTSEL_INT;
 }
 
+/* Whatever CPUID says to the guest, a counter is as wide as the host's. */
+static u64 pmc_hw_bitmask(struct kvm_pmc *pmc)
+{
+	int width = pmc_is_fixed(pmc) ? kvm_host_pmu.bit_width_fixed :
+					kvm_host_pmu.bit_width_gp;
+
+	return BIT_ULL(width) - 1;
+}
+
 /*
  * Count one event that KVM emulated, where the value is: in memory, or in hardware.
  * Nothing counts by itself in either place.  Called with interrupts off.
@@ -403,7 +412,7 @@ void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
 	if (in_hardware)
 		rdpmcl(rdpmc_index(pmc->idx), counter);
 
-	counter = (counter + 1) & pmc_bitmask(pmc);
+	counter = (counter + 1) & pmc_hw_bitmask(pmc);
 
 	if (in_hardware)
 		wrmsrl(counter_msr(pmc->idx), counter);

@@ -24,6 +24,9 @@ static inline void vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx)
 {
 	if (vmx->loaded_vmcs->guest_global_ctrl != VMX_NO_GLOBAL_CTRL)
 		__vmx_mediated_pmu_unset_controls(vmx);
+
+	if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU))
+		WARN_ON_ONCE(!(exec_controls_get(vmx) & CPU_BASED_RDPMC_EXITING));
 }
 
 /*

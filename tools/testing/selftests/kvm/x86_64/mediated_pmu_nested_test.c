@@ -592,6 +592,62 @@ static void l1_turns(void)
 	GUEST_DONE();
 }
 
+/*
+ * KVM may take an idle PMU away from L1 just when it enters L2.  What L2 then reads
+ * with RDPMC has to be the guest's values still.
+ */
+static uint64_t idle_value(int c)
+{
+	return 0x1234500 + c;
+}
+
+static void l2_idle(void)
+{
+	int c;
+
+	for (;;) {
+		for (c = 0; c < pmu_nr_counters(); c++)
+			GUEST_ASSERT_EQ(_rdpmc(pmc_rdpmc_index(c)), idle_value(c));
+		l2_exit();
+	}
+}
+
+/* Exits that have nothing to do with the PMU. */
+static void guest_idle(int exits)
+{
+	uint32_t eax, ebx, ecx, edx;
+
+	while (exits--)
+		cpuid(0, &eax, &ebx, &ecx, &edx);
+}
+
+static void l1_idle(void)
+{
+	int exits, c;
+
+	l1_setup(l2_idle);
+	guest_pmu_reset();
+	for (c = 0; c < pmu_nr_counters(); c++)
+		wrmsr(pmc_msr(c), idle_value(c));
+
+	/* It takes 256 VM-entries, some of which are those of VMREAD and VMWRITE; or 3. */
+	for (exits = 0; exits < 260; exits = exits == 6 ? 236 : exits + 1) {
+		guest_idle(300);
+		l1_run_to_call();
+
+		/* The write makes the PMU be loaded again. */
+		wrmsr(pmc_selector_msr(0), 0);
+		guest_idle(exits);
+		l1_run_to_call();
+	}
+	GUEST_DONE();
+}
+
+TEST(idle_in_l1_until_l2_runs)
+{
+	run_nested(l1_idle, 0);
+}
+
 static void vmm_check_turn(struct kvm_vcpu *vcpu, uint64_t turn)
 {
 	uint64_t rest = turn_last(turn, turn_writes_rest);
