@@ -250,6 +250,7 @@ cgroup_times() { # MILLISECONDS
 }
 
 hotplug() {
+	selftest mediated_pmu_reserve_test
 	busy_start
 	guest_to 2
 	mark guest

@@ -227,18 +227,22 @@ static u64 perf_guest_host_clock(int cpu, u64 now)
 }
 
 /*
- * Account the time since the last update to @host, or, if !@adv, just start to.
- * @now is perf's clock on this CPU.  The caller holds the lock of the context
- * that @host belongs to, with interrupts off.
+ * Account the time since the last update to @host, or, if !@adv, just start to, on
+ * this CPU.  @now is perf's clock.  The caller holds the lock of the context that
+ * @host belongs to, with interrupts off.
  */
 void perf_host_time_update(struct perf_host_time *host, u64 now, bool adv)
 {
-	int cpu = smp_processor_id();
+	/* The context may be active elsewhere: one of its events is read from here. */
+	int cpu = adv ? host->cpu : smp_processor_id();
 
 	now = perf_guest_host_clock(cpu, now);
 
-	if (adv)
+	if (adv) {
+		/* Since @now the PMU may have gone to a guest and come back there. */
+		now += max_t(s64, host->timestamp - now, 0);
 		host->time += now - host->timestamp;
+	}
 	host->timestamp = now;
 
 	WRITE_ONCE(host->cpu, cpu);

@@ -101,6 +101,8 @@
 #define MSR_AMD_PERF_CTL0	0xc0010200
 #define NR_K7			4
 
+/* AMD: 6 to 9 and 10h to 1bh are the data fabric's, 0ah to 0fh the L3 cache's (APM3, RDPMC). */
+#define RDPMC_AMD_LAST		0x1b
 #define RDPMC_FIXED		(1u << 30)
 #define RDPMC_METRICS		(1u << 29)
 
@@ -1176,8 +1178,12 @@ enum pmu_result pmu_rdpmc(struct pmu *pmu, uint32_t ecx, uint64_t *val)
 		*val = pmu->gp[ecx];
 		return PMU_OK;
 	}
-	if (!is_intel(pmu))
-		return PMU_GP;
+	if (!is_intel(pmu)) {
+		if (!pmu->quirks.uncore || ecx > RDPMC_AMD_LAST)
+			return PMU_GP;
+		*val = pmu->synced.steps;
+		return PMU_OK;
+	}
 
 	if (ecx >= RDPMC_FIXED && ecx - RDPMC_FIXED < pmu->model->nr_fixed) {
 		*val = pmu->fixed[ecx - RDPMC_FIXED];

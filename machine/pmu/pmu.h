@@ -120,6 +120,10 @@ struct pmu_quirks {
 				 * it is delivered @late_steps steps after guest mode was left
 				 */
 	uint32_t late_steps;
+	bool uncore;		/* AMD: RDPMC also reads counters of the data fabric and the L3 cache,
+				 * as on real hardware.  All count steps, whoever does them; there is
+				 * no more to them, i.e. no MSRs.
+				 */
 };
 
 /*

@@ -446,9 +446,18 @@ static u64 x86_perf_guest_used_by_host(struct cpu_hw_events *cpuc)
 u64 x86_perf_guest_wanted(void)
 {
 	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	int i;
 
-	/* PEBS has more registers than these, and its buffer is the host's. */
-	return cpuc->pebs_enabled ? ~0ull : x86_perf_guest_used_by_host(cpuc);
+	/*
+	 * PEBS has more registers than these, and its buffer is the host's.  As its
+	 * events are stopped, cpuc->pebs_enabled does not tell.
+	 */
+	for (i = 0; i < cpuc->n_events; i++) {
+		if (cpuc->event_list[i]->attr.precise_ip)
+			return ~0ull;
+	}
+
+	return x86_perf_guest_used_by_host(cpuc);
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_wanted);
 

@@ -243,6 +243,13 @@ bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu)
 	if (enable_vmware_backdoor)
 		return false;
 
+	/*
+	 * So are AMD's counters of the northbridge or data fabric, and of the L3 cache.
+	 * They count for all cores, and there is one intercept for all of RDPMC.
+	 */
+	if (boot_cpu_has(X86_FEATURE_PERFCTR_NB) || boot_cpu_has(X86_FEATURE_PERFCTR_LLC))
+		return false;
+
 	return pmu->counter_bitmask[KVM_PMC_GP] ==
 			BIT_ULL(kvm_host_pmu.bit_width_gp) - 1 &&
 	       (!pmu->nr_arch_fixed_counters ||
@@ -396,6 +403,35 @@ static u64 pmc_hw_bitmask(struct kvm_pmc *pmc)
 	return BIT_ULL(width) - 1;
 }
 
+/* Counters that perf has displaced are not. */
+static bool pmc_is_in_hardware(struct kvm_pmc *pmc)
+{
+	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
+
+	return pmu->in_hardware &&
+	       !(pmu->beside && pmu->displaced & BIT_ULL(pmc->idx));
+}
+
+static u64 __kvm_mediated_pmu_read_counter(struct kvm_pmc *pmc)
+{
+	u64 counter = pmc->counter;
+
+	lockdep_assert_irqs_disabled();
+
+	if (pmc_is_in_hardware(pmc))
+		rdpmcl(rdpmc_index(pmc->idx), counter);
+
+	return counter;
+}
+
+/* For RDPMC where it exits: the value is left where it is. */
+u64 kvm_mediated_pmu_read_counter(struct kvm_pmc *pmc)
+{
+	guard(irqsave)();
+
+	return __kvm_mediated_pmu_read_counter(pmc) & pmc_bitmask(pmc);
+}
+
 /*
  * Count one event that KVM emulated, where the value is: in memory, or in hardware.
  * Nothing counts by itself in either place.  Called with interrupts off.
@@ -403,18 +439,11 @@ static u64 pmc_hw_bitmask(struct kvm_pmc *pmc)
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
 {
 	struct kvm_pmu *pmu = pmc_to_pmu(pmc);
-	bool in_hardware = pmu->in_hardware &&
-			   !(pmu->beside && pmu->displaced & BIT_ULL(pmc->idx));
-	u64 counter = pmc->counter;
-
-	lockdep_assert_irqs_disabled();
-
-	if (in_hardware)
-		rdpmcl(rdpmc_index(pmc->idx), counter);
+	u64 counter = __kvm_mediated_pmu_read_counter(pmc);
 
 	counter = (counter + 1) & pmc_hw_bitmask(pmc);
 
-	if (in_hardware)
+	if (pmc_is_in_hardware(pmc))
 		wrmsrl(counter_msr(pmc->idx), counter);
 	else
 		pmc->counter = counter;

@@ -39,6 +39,7 @@ bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_mode_matches(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed);
+u64 kvm_mediated_pmu_read_counter(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu);
 

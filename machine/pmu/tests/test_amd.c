@@ -229,6 +229,22 @@ static void rdpmc_index(void **state)
 	}
 }
 
+/* What all processors share is read with RDPMC, too. */
+static void rdpmc_uncore(void **state)
+{
+	struct fix f;
+	uint32_t n;
+
+	(void)state;
+	fix_init(&f, "amd-v2");
+	f.pmu.quirks.uncore = true;
+	run(&f, 1000);
+	for (n = 6; n <= 0x1b; n++)
+		assert_int_equal(rdpmc(&f, n), 1000);
+	rdpmc_gp(&f, 0x1c);
+	assert_int_equal(rdpmc(&f, 5), 0);
+}
+
 /* Linux from boot to the first PMI. */
 static void linux_driver(void **state)
 {
@@ -312,6 +328,7 @@ int main(void)
 		cmocka_unit_test(debugctl),
 		cmocka_unit_test(absent),
 		cmocka_unit_test(rdpmc_index),
+		cmocka_unit_test(rdpmc_uncore),
 		cmocka_unit_test(linux_driver),
 		cmocka_unit_test(host_guest),
 	};

@@ -141,6 +141,7 @@ void BX_CPU_C::pmu_setup(void)
   pmug.pmu.quirks.skid = pmu_env_number("MACHINE_PMU_SKID", &set);
   pmug.pmu.quirks.late_steps = pmu_env_number("MACHINE_PMU_LATE", &set);
   pmug.pmu.quirks.late = set;
+  pmug.pmu.quirks.uncore = pmu_env_number("MACHINE_PMU_UNCORE", &set);
   pmug.on = true;
   pmu_rearm();
   BX_INFO(("PMU model %s", model->name));
@@ -219,6 +220,8 @@ void BX_CPU_C::pmu_cpuid(Bit32u function, cpuid_function_t *leaf) const
       leaf->ecx &= ~(BX_CPUID_EXT1_ECX_IBS | BX_CPUID_EXT1_ECX_PERFCTR_EXT_NB |
                      BX_CPUID_EXT1_ECX_PERFCTR_EXT_L2I);
       leaf->ecx |= BX_CPUID_EXT1_ECX_PERFCTR_EXT_CORE;
+      if (pmug.pmu.quirks.uncore)
+        leaf->ecx |= BX_CPUID_EXT1_ECX_PERFCTR_EXT_NB | BX_CPUID_EXT1_ECX_PERFCTR_EXT_L2I;
     }
     break;
 

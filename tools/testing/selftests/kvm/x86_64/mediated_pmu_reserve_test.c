@@ -481,6 +481,53 @@ TEST(host_events_times_leave_guest_time_out)
 	kvm_vm_free(vm);
 }
 
+/*
+ * The clock that stands still is that of the CPU which an event is on, whichever one
+ * it is read from.  Only a waiting event is read without a call there.
+ */
+TEST(host_events_times_read_elsewhere)
+{
+	int fds[MAX_COUNTERS + 4], nr = pmu.nr_gp + 4, i;
+	uint64_t start, time, waited = 0;
+	struct kvm_vcpu *vcpu;
+	struct perf_value v;
+	struct kvm_vm *vm;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "this takes two CPUs");
+
+	kvm_pin_this_task_to_pcpu(0);
+	vm = pmu_vm_create(&vcpu, guest_busy);
+	vcpu_args_set(vcpu, 1, 1000000);
+	for (i = 0; i < 20; i++)
+		pmu_run(vcpu);
+
+	kvm_pin_this_task_to_pcpu(1);
+	start = now_ns();
+	for (i = 0; i < nr; i++) {
+		fds[i] = perf_open(PERF_COUNT_HW_BRANCH_INSTRUCTIONS,
+				   EVENT_EXCLUDE_GUEST | EVENT_EXCLUDE_KERNEL, -1, 0);
+		TEST_ASSERT(fds[i] >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fds[i]));
+	}
+	usleep(50000);
+
+	for (i = 0; i < nr; i++) {
+		v = perf_read(fds[i]);
+		time = now_ns() - start;
+		TEST_ASSERT(v.enabled <= time && v.running <= v.enabled,
+			    "event %d: running %lu, enabled %lu of %lu ns", i, v.running,
+			    v.enabled, time);
+		TEST_ASSERT(v.enabled >= 50000000, "event %d: enabled %lu of %lu ns", i,
+			    v.enabled, time);
+		waited += v.running < v.enabled;
+	}
+	TEST_ASSERT(waited, "No event had to wait");
+
+	for (i = 0; i < nr; i++)
+		close(fds[i]);
+	kvm_vm_free(vm);
+}
+
 static int set_rotation_ms(int ms)
 {
 	FILE *f = fopen("/sys/bus/event_source/devices/cpu/perf_event_mux_interval_ms", "r+");
