@@ -578,8 +578,17 @@ EXPORT_SYMBOL_GPL(x86_perf_guest_enter_unloaded);
  */
 void x86_perf_guest_exit_unloaded(void)
 {
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	int i;
+
 	lockdep_assert_irqs_disabled();
 
 	perf_guest_clock_start();
+
+	/* User space that reads times from the page takes the TSC for the clock. */
+	for (i = 0; i < cpuc->n_events; i++) {
+		if (cpuc->event_list[i]->attr.exclude_guest)
+			perf_event_update_userpage(cpuc->event_list[i]);
+	}
 }
 EXPORT_SYMBOL_GPL(x86_perf_guest_exit_unloaded);
