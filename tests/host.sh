@@ -261,9 +261,16 @@ hotplug() {
 	watchdog 0
 	check "events come and go on the guest's CPU" host-count come-and-go 1 200
 	guest_exact "events come and go on its CPU"
-	guest_to 1
-	sleep 0.3
-	check "the guest goes to another CPU, and leaves values behind" [ "$(counters_used)" -gt 0 ]
+	# KVM_PROVE_MEDIATED_PMU takes them away one time in four.
+	for i in 1 2 3 4 5 6 7 8; do
+		guest_to 1
+		sleep 0.3
+		used=$(counters_used)
+		[ "$used" = 0 ] || break
+		guest_to 2
+		sleep 0.3
+	done
+	check "the guest goes to another CPU, and leaves values behind, at move $i" [ "$used" -gt 0 ]
 	online 0
 	online 1
 	is "$(counters_used)" 0 "its last CPU goes and comes: nothing of it is there"

@@ -427,11 +427,14 @@ TEST(host_events_count_no_guest_instructions)
 		    "%lu host user instructions with a short guest run, %lu with a long one",
 		    some, many);
 
-	/* In the kernel there are interrupts, but no ten million instructions. */
+	/*
+	 * In the kernel there are interrupts, with lockdep and KASAN on two CPUs of
+	 * three million instructions, but not the guest's ten million.
+	 */
 	some = host_instructions(10, 0, 10);
 	many = host_instructions(500000, 0, 10);
 	TEST_ASSERT(some > 5000, "%lu instructions are too few for ten runs", some);
-	TEST_ASSERT(many - some < 1000000,
+	TEST_ASSERT(many - some < 6000000,
 		    "%lu host instructions with a short guest run, %lu with a long one",
 		    some, many);
 }
