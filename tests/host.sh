@@ -238,14 +238,14 @@ counters_used() {
 }
 
 # The VM's cgroup on the guest's CPU: a hardware event has lost the guest's time, and
-# none has more time than there was.
+# none has more time than there was.  With lockdep and KASAN the host has more than half of it.
 cgroup_times() { # MILLISECONDS
 	awk -F, -v most="$1" '
 		$4 == "vm" { time[$3] = $5 }
 		END {
 			hard = time["instructions:uH"]; soft = time["cpu-clock"]
 			printf "enabled %d ns, of which %d ns not for guests\n", soft, hard
-			exit !(hard > 0) || hard > soft / 2 || soft > most * 1000000
+			exit !(hard > 0) || hard > soft * 4 / 5 || soft > most * 1000000
 		}' /tmp/cgroup.out
 }
 
