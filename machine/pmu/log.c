@@ -210,6 +210,7 @@ static bool add_counts(struct counts *to, const struct counts *from, bool negati
 			t->steps += sign * f->steps;
 			t->retired += sign * f->retired;
 			t->branches += sign * f->branches;
+			t->branches_cond += sign * f->branches_cond;
 			t->branches_taken += sign * f->branches_taken;
 			t->branch_misses += sign * f->branch_misses;
 			t->cache_refs += sign * f->cache_refs;
@@ -363,11 +364,12 @@ static void print_slots(FILE *f, const struct slot *slots, uint32_t nr, const ch
 static void print_feed(FILE *f, const char *name, const struct pmu_feed *feed)
 {
 	fprintf(f, "\"%s\":{\"retired\":%" PRIu64 ",\"steps\":%" PRIu64
-		",\"branches\":%" PRIu64 ",\"branches_taken\":%" PRIu64
+		",\"branches\":%" PRIu64 ",\"branches_cond\":%" PRIu64
+		",\"branches_taken\":%" PRIu64
 		",\"branch_misses\":%" PRIu64 ",\"cache_refs\":%" PRIu64
 		",\"cache_misses\":%" PRIu64 ",\"loads\":%" PRIu64 ",\"stores\":%" PRIu64 "}",
-		name, feed->retired, feed->steps, feed->branches, feed->branches_taken,
-		feed->branch_misses, feed->cache_refs, feed->cache_misses, feed->loads,
+		name, feed->retired, feed->steps, feed->branches, feed->branches_cond,
+		feed->branches_taken, feed->branch_misses, feed->cache_refs, feed->cache_misses, feed->loads,
 		feed->stores);
 }
 

@@ -111,6 +111,7 @@ enum field {
 	F_STEPS,
 	F_RETIRED,
 	F_BRANCHES,
+	F_COND,
 	F_TAKEN,
 	F_BRANCH_MISSES,
 	F_CACHE_REFS,
@@ -158,10 +159,15 @@ struct cand {
 #define CACHE_SETS		64
 #define CACHE_WAYS		8
 
+/*
+ * PMIs on their way.  A PMI takes further overflows of its own world along; the
+ * two worlds' are apart, as one may be held up for long.
+ */
 enum pending {
-	PENDING_NONE,
-	PENDING_DUE,		/* at step pending_due */
-	PENDING_HELD,		/* until guest mode is left */
+	PENDING_HOST = PMU_HOST,
+	PENDING_GUEST = PMU_GUEST,
+	PENDING_EMPTY,		/* the quirk's second one, which no overflow stands behind */
+	NR_PENDING,
 };
 
 struct __attribute__((may_alias)) priv {
@@ -172,8 +178,18 @@ struct __attribute__((may_alias)) priv {
 	uint32_t level;			/* bit idx: FORM_ONCE has had its edge */
 	bool metrics;			/* PERF_METRICS goes on just now */
 
-	uint32_t pending;		/* enum pending */
-	uint64_t pending_due;
+	uint32_t pending;		/* bit enum pending: on its way, ... */
+	uint64_t pending_due[NR_PENDING]; /* ... delivered at that step */
+	bool held;			/* PENDING_GUEST: a VM-exit sets pending_due anew */
+
+	/* Of the quirk "drift": increments that are late, bit idx of drifting. */
+	uint32_t drifting;
+	uint64_t drift_due;
+	uint64_t drift_sel[PMU_MAX_GP];
+	uint8_t drift[PMU_MAX_GP];
+	uint64_t grown[PMU_MAX_GP];	/* in guest mode, since it was entered or the counter written */
+
+	uint64_t exit_retired;		/* at the last VM-exit */
 
 	/* PERF_METRICS: slots the written value stands for, and growth since. */
 	uint64_t metrics_base;
@@ -203,17 +219,21 @@ const struct pmu_model pmu_models[] = {
 	{
 		.name = "intel-8+3",
 		.vendor = PMU_INTEL, .version = 5, .nr_gp = 8, .nr_fixed = 3,
+		.event_cond = 0x01c4,
 		.vmx_save_global_ctrl = true,
 	}, {
 		.name = "intel-8+3-nosave",
 		.vendor = PMU_INTEL, .version = 5, .nr_gp = 8, .nr_fixed = 3,
+		.event_cond = 0x01c4,
 	}, {
 		.name = "intel-8+4",
 		.vendor = PMU_INTEL, .version = 5, .nr_gp = 8, .nr_fixed = 4,
+		.event_cond = 0x11c4,
 		.perf_metrics = true, .vmx_save_global_ctrl = true,
 	}, {
 		.name = "intel-8+4-nosave",
 		.vendor = PMU_INTEL, .version = 5, .nr_gp = 8, .nr_fixed = 4,
+		.event_cond = 0x11c4,
 		.perf_metrics = true,
 	}, {
 		.name = "amd-v2",
@@ -300,6 +320,21 @@ static uint64_t global_valid(const struct pmu *pmu)
 	return gp_mask(pmu) | fixed_mask(pmu) | metrics_mask(pmu);
 }
 
+/* The counters' bits of GLOBAL_STATUS. */
+static uint64_t overflow_mask(const struct pmu *pmu)
+{
+	return gp_mask(pmu) | fixed_mask(pmu);
+}
+
+/* Status bits that appear with an overflow and are no counter's. */
+static uint64_t status_strange(const struct pmu *pmu)
+{
+	const struct pmu_quirk_val *q = is_intel(pmu) ? &pmu->quirks.status_intel :
+							&pmu->quirks.status_amd;
+
+	return q->on ? q->val : 0;
+}
+
 /*
  * The bits of GLOBAL_STATUS that can be set by software.  Of the ones that are
  * there by version (LBR_FRZ, CTR_FRZ, uncore, buffer) only CTR_FRZ does
@@ -310,8 +345,8 @@ static uint64_t status_set_valid(const struct pmu *pmu)
 	if (!is_intel(pmu))
 		return gp_mask(pmu) | STATUS_LBR_FRZ | STATUS_CTR_FRZ;
 
-	return global_valid(pmu) | STATUS_LBR_FRZ | STATUS_CTR_FRZ |
-	       STATUS_UNCORE | STATUS_OVF_BUF;
+	return global_valid(pmu) | STATUS_LBR_FRZ | STATUS_CTR_FRZ | STATUS_UNCORE | STATUS_OVF_BUF |
+	       (status_strange(pmu) & ~STATUS_COND_CHGD);
 }
 
 /* CondChgd can be cleared, but not set. */
@@ -401,8 +436,11 @@ static struct event event_mem(bool loads, bool stores, bool rmw)
 	};
 }
 
-static struct event decode_intel(uint64_t sel)
+static struct event decode_intel(const struct pmu_model *model, uint64_t sel)
 {
+	if ((sel & (SEL_EVENT | SEL_UMASK)) == model->event_cond)
+		return event1(EV_BIT, F_COND, 0);
+
 	switch (sel & (SEL_EVENT | SEL_UMASK)) {
 	case 0x003c:		/* core cycles */
 	case 0x013c:		/* reference cycles */
@@ -447,6 +485,8 @@ static struct event decode_amd(uint64_t sel)
 		return event1(EV_BIT, F_BRANCH_MISSES, PMU_WANT_BRANCH_MISSES);
 	case 0x0c400:
 		return event1(EV_BIT, F_TAKEN, 0);
+	case 0x0d100:
+		return event1(EV_BIT, F_COND, 0);
 	case 0x060ff:
 		return event1(EV_MULTI, F_CACHE_REFS, PMU_WANT_CACHE);
 	case 0x06409:
@@ -563,7 +603,7 @@ static bool decode_gp(const struct pmu *pmu, unsigned int n, struct cand *c)
 		return false;
 
 	if (is_intel(pmu)) {
-		ev = decode_intel(sel);
+		ev = decode_intel(pmu->model, sel);
 		c->modes = 0xff;
 	} else {
 		ev = decode_amd(sel);
@@ -611,8 +651,11 @@ static void rearm(struct pmu *pmu, uint32_t want)
 			deadline = due;
 	}
 
-	if (p->pending == PENDING_DUE && p->pending_due < deadline)
-		deadline = p->pending_due;
+	for (i = 0; i < NR_PENDING; i++)
+		if (p->pending & 1u << i && p->pending_due[i] < deadline)
+			deadline = p->pending_due[i];
+	if (p->drifting && p->drift_due < deadline)
+		deadline = p->drift_due;
 
 	if (deadline == pmu->deadline && want == pmu->want)
 		return;
@@ -684,6 +727,26 @@ static void rebuild(struct pmu *pmu)
 
 /* Counting. */
 
+/* Add @n to the counter.  True if it overflowed and wants a PMI. */
+static bool advance(struct pmu *pmu, const struct cand *c, uint64_t n)
+{
+	uint64_t *ctr = counter(pmu, c->idx);
+
+	n += *ctr;
+	*ctr = n & WIDTH_MASK;
+	if (n <= WIDTH_MASK)
+		return false;
+
+	if (has_global(pmu))
+		pmu->global_status |= global_bit(c->idx) | status_strange(pmu);
+	return c->pmi;
+}
+
+static bool counts_cache(const struct cand *c)
+{
+	return c->form == FORM_SUM && (c->f[0] == F_CACHE_REFS || c->f[0] == F_CACHE_MISSES);
+}
+
 /*
  * Add the growth to the active counters.  True if one of them overflowed that
  * wants a PMI.
@@ -696,7 +759,6 @@ static bool account(struct pmu *pmu, const uint64_t *d)
 
 	for (i = 0; i < p->nr_active; i++) {
 		const struct cand *c = &p->cand[p->active[i]];
-		uint64_t *ctr = counter(pmu, c->idx);
 		uint64_t n = 0;
 
 		switch (c->form) {
@@ -714,14 +776,9 @@ static bool account(struct pmu *pmu, const uint64_t *d)
 			break;
 		}
 
-		n += *ctr;
-		*ctr = n & WIDTH_MASK;
-		if (n <= WIDTH_MASK)
-			continue;
-
-		if (has_global(pmu))
-			pmu->global_status |= global_bit(c->idx);
-		pmi |= c->pmi;
+		if (pmu->quirks.drift.on && pmu->guest && counts_cache(c))
+			p->grown[c->idx] += n;
+		pmi |= advance(pmu, c, n);
 	}
 
 	if (p->metrics) {
@@ -732,38 +789,130 @@ static bool account(struct pmu *pmu, const uint64_t *d)
 	return pmi;
 }
 
-/* An overflow happened that wants a PMI: now, or when the quirks say. */
+/* A PMI is wanted in the current mode: now, or when the quirks say. */
 static void pend(struct pmu *pmu)
+{
+	enum pending which = pmu->guest ? PENDING_GUEST : PENDING_HOST;
+	const struct pmu_quirks *q = &pmu->quirks;
+	struct priv *p = priv_of(pmu);
+	uint64_t wait = q->skid.val;
+
+	/* One of the same world that is on its way takes this one along. */
+	if (p->pending & 1u << which)
+		return;
+
+	if (which == PENDING_GUEST) {
+		p->held = q->late.on;
+		if (p->held)
+			wait = q->late.val > PMU_LATE_BOUND ? q->late.val : PMU_LATE_BOUND;
+	}
+	p->pending |= 1u << which;
+	p->pending_due[which] = pmu->synced.steps + wait;
+}
+
+static void deliver_one(struct pmu *pmu, enum pending which)
 {
 	struct priv *p = priv_of(pmu);
 
-	/* One that is on its way takes this one along. */
-	if (p->pending != PENDING_NONE)
+	if (!(p->pending & 1u << which) || pmu->synced.steps < p->pending_due[which])
 		return;
 
-	if (pmu->quirks.late && pmu->guest) {
-		p->pending = PENDING_HELD;
-	} else {
-		p->pending = PENDING_DUE;
-		p->pending_due = pmu->synced.steps + pmu->quirks.skid;
+	p->pending &= ~(1u << which);
+	if (which != PENDING_EMPTY) {
+		if (has_global(pmu) && pmu->debugctl & DEBUGCTL_FREEZE_PMC &&
+		    !(pmu->global_status & STATUS_CTR_FRZ)) {
+			pmu->global_status |= STATUS_CTR_FRZ;
+			rebuild(pmu);
+		}
+		if (pmu->quirks.empty_pmi.on) {
+			p->pending |= 1u << PENDING_EMPTY;
+			p->pending_due[PENDING_EMPTY] = pmu->synced.steps + pmu->quirks.empty_pmi.val;
+		}
 	}
+	if (pmu->ops && pmu->ops->pmi)
+		pmu->ops->pmi(pmu->opaque);
 }
 
 static void deliver(struct pmu *pmu)
 {
+	deliver_one(pmu, PENDING_HOST);
+	deliver_one(pmu, PENDING_GUEST);
+	deliver_one(pmu, PENDING_EMPTY);
+}
+
+/* Quirk "drift": guest mode is left, and the last increments are not there yet. */
+static void drift_off(struct pmu *pmu)
+{
 	struct priv *p = priv_of(pmu);
+	unsigned int i;
 
-	if (p->pending != PENDING_DUE || pmu->synced.steps < p->pending_due)
-		return;
+	for (i = 0; i < p->nr_active; i++) {
+		const struct cand *c = &p->cand[p->active[i]];
+		uint64_t n = PMU_DRIFT_MAX, *ctr = counter(pmu, c->idx);
 
-	p->pending = PENDING_NONE;
-	if (has_global(pmu) && pmu->debugctl & DEBUGCTL_FREEZE_PMC &&
-	    !(pmu->global_status & STATUS_CTR_FRZ)) {
-		pmu->global_status |= STATUS_CTR_FRZ;
-		rebuild(pmu);
+		if (!counts_cache(c))
+			continue;
+		if (n > p->grown[c->idx])
+			n = p->grown[c->idx];
+		/* What has wrapped has: its status is set. */
+		if (n > *ctr)
+			n = *ctr;
+		if (!n)
+			continue;
+		*ctr -= n;
+		p->drift[c->idx] = n;
+		p->drift_sel[c->idx] = pmu->eventsel[c->idx];
+		p->drifting |= 1u << c->idx;
 	}
-	if (pmu->ops && pmu->ops->pmi)
-		pmu->ops->pmi(pmu->opaque);
+	memset(p->grown, 0, sizeof(p->grown));
+	p->drift_due = pmu->synced.steps + pmu->quirks.drift.val;
+}
+
+/*
+ * ... and now they are.  They do not ask whether the counter is on or what was
+ * written to it in the meantime, but another event does not get them.
+ */
+static bool drift_in(struct pmu *pmu)
+{
+	struct priv *p = priv_of(pmu);
+	bool pmi = false;
+	unsigned int i;
+
+	for (i = 0; i < PMU_MAX_GP; i++) {
+		struct cand c = { .idx = i, .pmi = pmu->eventsel[i] & SEL_INT };
+
+		if (p->drifting & 1u << i && pmu->eventsel[i] == p->drift_sel[i])
+			pmi |= advance(pmu, &c, p->drift[i]);
+	}
+	p->drifting = 0;
+
+	return pmi;
+}
+
+/*
+ * Quirk "guest-only": guest mode is entered, and counters of instructions that
+ * count there only have seen the host's last ones.
+ */
+static bool count_before_entry(struct pmu *pmu)
+{
+	unsigned int host = mode_index(false, false, true), guest = mode_index(true, false, true);
+	struct priv *p = priv_of(pmu);
+	uint64_t n = pmu->synced.retired - p->exit_retired;
+	bool pmi = false;
+	unsigned int i;
+
+	if (n > pmu->quirks.guest_only.val)
+		n = pmu->quirks.guest_only.val;
+
+	for (i = 0; i < p->nr_cand; i++) {
+		const struct cand *c = &p->cand[i];
+
+		if (c->form == FORM_SUM && c->f[0] == F_RETIRED &&
+		    c->modes & 1u << guest && !(c->modes & 1u << host))
+			pmi |= advance(pmu, c, n);
+	}
+
+	return pmi;
 }
 
 /* The growth since the last sync, into the oracle and @d. */
@@ -775,6 +924,7 @@ static void take(struct pmu *pmu, uint64_t *d)
 	d[F_STEPS] = pmu->feed.steps - pmu->synced.steps;
 	d[F_RETIRED] = pmu->feed.retired - pmu->synced.retired;
 	d[F_BRANCHES] = pmu->feed.branches - pmu->synced.branches;
+	d[F_COND] = pmu->feed.branches_cond - pmu->synced.branches_cond;
 	d[F_TAKEN] = pmu->feed.branches_taken - pmu->synced.branches_taken;
 	d[F_BRANCH_MISSES] = pmu->feed.branch_misses - pmu->synced.branch_misses;
 	d[F_CACHE_REFS] = pmu->feed.cache_refs - pmu->synced.cache_refs;
@@ -787,6 +937,7 @@ static void take(struct pmu *pmu, uint64_t *d)
 	at->steps += d[F_STEPS];
 	at->retired += d[F_RETIRED];
 	at->branches += d[F_BRANCHES];
+	at->branches_cond += d[F_COND];
 	at->branches_taken += d[F_TAKEN];
 	at->branch_misses += d[F_BRANCH_MISSES];
 	at->cache_refs += d[F_CACHE_REFS];
@@ -801,13 +952,20 @@ static void take(struct pmu *pmu, uint64_t *d)
 void pmu_sync(struct pmu *pmu)
 {
 	struct priv *p = priv_of(pmu);
-	uint64_t d[F_NR];
+	uint64_t d[F_NR], status = pmu->global_status;
+	bool pmi;
 
 	take(pmu, d);
-	if (!p->nr_active && p->pending == PENDING_NONE)
+	if (!p->nr_active && !p->pending && !p->drifting)
 		return;
 
-	if (account(pmu, d))
+	pmi = account(pmu, d);
+	if (p->drifting && pmu->synced.steps >= p->drift_due)
+		pmi |= drift_in(pmu);
+	/* Only by the quirk "status-intel". */
+	if (pmu->global_status & ~status & STATUS_CTR_FRZ)
+		rebuild(pmu);
+	if (pmi)
 		pend(pmu);
 	deliver(pmu);
 	rearm(pmu, pmu->want);
@@ -816,7 +974,7 @@ void pmu_sync(struct pmu *pmu)
 void pmu_set_mode(struct pmu *pmu, bool guest, bool user, bool svme)
 {
 	struct priv *p = priv_of(pmu);
-	bool left;
+	bool left, entered, pmi = false;
 
 	pmu_sync(pmu);
 
@@ -826,21 +984,49 @@ void pmu_set_mode(struct pmu *pmu, bool guest, bool user, bool svme)
 		return;
 
 	left = pmu->guest && !guest;
+	entered = guest && !pmu->guest;
+	if (left) {
+		if (p->drifting && drift_in(pmu))
+			pend(pmu);
+		if (pmu->quirks.drift.on)
+			drift_off(pmu);
+		if (p->held && p->pending & 1u << PENDING_GUEST) {
+			p->held = false;
+			p->pending_due[PENDING_GUEST] = pmu->synced.steps + pmu->quirks.late.val;
+		}
+		p->exit_retired = pmu->synced.retired;
+	} else if (entered && pmu->quirks.guest_only.on) {
+		pmi = count_before_entry(pmu);
+	}
+
 	pmu->guest = guest;
 	pmu->user = user;
 	pmu->svme = svme;
-	if (left && p->pending == PENDING_HELD) {
-		p->pending = PENDING_DUE;
-		p->pending_due = pmu->synced.steps + pmu->quirks.late_steps;
-	}
+	if (pmi)
+		pend(pmu);
 
 	/* Nothing counts in any mode: nothing to find, and nothing is active. */
-	if (!p->nr_cand && p->pending == PENDING_NONE)
+	if (!p->nr_cand && !p->pending && !p->drifting)
 		return;
 
 	/* First, as the deadline depends on what is still to be delivered. */
 	deliver(pmu);
 	activate(pmu);
+}
+
+void pmu_halted(struct pmu *pmu)
+{
+	struct priv *p = priv_of(pmu);
+	unsigned int i;
+
+	pmu_sync(pmu);
+	if (!p->pending)
+		return;
+
+	for (i = 0; i < NR_PENDING; i++)
+		p->pending_due[i] = pmu->synced.steps;
+	deliver(pmu);
+	rearm(pmu, pmu->want);
 }
 
 /* PERF_METRICS. */
@@ -875,6 +1061,21 @@ static uint64_t metrics_value(struct pmu *pmu)
 	}
 
 	return val | rest << 24;
+}
+
+/* Quirk "metrics-round": each fraction that is not 0 comes out one less. */
+static uint64_t metrics_round(const struct pmu *pmu, uint64_t val)
+{
+	unsigned int i;
+
+	if (!pmu->quirks.metrics_round.on)
+		return val;
+
+	for (i = 0; i < 4; i++)
+		if (val >> (8 * i) & 0xff)
+			val -= BIT(8 * i);
+
+	return val;
 }
 
 static void metrics_restart(struct pmu *pmu, uint64_t val, uint64_t base)
@@ -1102,7 +1303,7 @@ enum pmu_result pmu_rdmsr(struct pmu *pmu, uint32_t msr, uint64_t *val)
 		*val = inuse(pmu);
 		break;
 	case REG_METRICS:
-		*val = metrics_value(pmu);
+		*val = metrics_round(pmu, metrics_value(pmu));
 		break;
 	case REG_CAPABILITIES:
 		*val = PERF_CAP_FW_WRITES | (pmu->model->perf_metrics ? PERF_CAP_METRICS : 0);
@@ -1119,6 +1320,7 @@ enum pmu_result pmu_wrmsr(struct pmu *pmu, uint32_t msr, uint64_t val)
 {
 	unsigned int n;
 	enum reg reg = find(pmu, msr, &n);
+	uint64_t set;
 
 	pmu_sync(pmu);
 
@@ -1133,10 +1335,12 @@ enum pmu_result pmu_wrmsr(struct pmu *pmu, uint32_t msr, uint64_t val)
 		break;
 	case REG_PMC:
 		pmu->gp[n] = (uint64_t)(int64_t)(int32_t)(uint32_t)val & WIDTH_MASK;
+		priv_of(pmu)->grown[n] = 0;
 		break;
 	case REG_A_PMC:
 	case REG_CTR:
 		pmu->gp[n] = val & WIDTH_MASK;
+		priv_of(pmu)->grown[n] = 0;
 		break;
 	case REG_FIXED:
 		pmu->fixed[n] = val;
@@ -1153,10 +1357,15 @@ enum pmu_result pmu_wrmsr(struct pmu *pmu, uint32_t msr, uint64_t val)
 		pmu->global_status &= ~val;
 		break;
 	case REG_STATUS_SET:
-		pmu->global_status |= val & status_set_valid(pmu);
+		set = val & status_set_valid(pmu) & ~pmu->global_status;
+		pmu->global_status |= set;
+		if (pmu->quirks.status_set.on && set & overflow_mask(pmu)) {
+			pend(pmu);
+			deliver(pmu);
+		}
 		break;
 	case REG_METRICS:
-		metrics_restart(pmu, val, pmu->fixed[FIXED_SLOTS]);
+		metrics_restart(pmu, metrics_round(pmu, val), pmu->fixed[FIXED_SLOTS]);
 		break;
 	case REG_DEBUGCTL:
 		pmu->debugctl = val;
@@ -1179,7 +1388,7 @@ enum pmu_result pmu_rdpmc(struct pmu *pmu, uint32_t ecx, uint64_t *val)
 		return PMU_OK;
 	}
 	if (!is_intel(pmu)) {
-		if (!pmu->quirks.uncore || ecx > RDPMC_AMD_LAST)
+		if (!pmu->quirks.uncore.on || ecx > RDPMC_AMD_LAST)
 			return PMU_GP;
 		*val = pmu->synced.steps;
 		return PMU_OK;
@@ -1190,11 +1399,43 @@ enum pmu_result pmu_rdpmc(struct pmu *pmu, uint32_t ecx, uint64_t *val)
 		return PMU_OK;
 	}
 	if (ecx == RDPMC_METRICS && pmu->model->perf_metrics) {
-		*val = metrics_value(pmu);
+		*val = metrics_round(pmu, metrics_value(pmu));
 		return PMU_OK;
 	}
 
 	return PMU_GP;
+}
+
+/* Local APIC. */
+
+/* The status bits of counters that want a PMI at overflow. */
+static uint64_t status_pmi(const struct pmu *pmu)
+{
+	uint64_t mask = 0;
+	unsigned int i;
+
+	for (i = 0; i < pmu->model->nr_gp; i++)
+		if (pmu->eventsel[i] & SEL_INT)
+			mask |= BIT(i);
+	for (i = 0; i < pmu->model->nr_fixed; i++)
+		if (pmu->fixed_ctrl >> (i * FIXED_BITS) & FIXED_PMI)
+			mask |= BIT(GLOBAL_FIXED_SHIFT + i);
+
+	return pmu->global_status & mask;
+}
+
+void pmu_lvtpc_unmasked(struct pmu *pmu)
+{
+	if (!pmu->quirks.unmask.on)
+		return;
+
+	pmu_sync(pmu);
+	if (!status_pmi(pmu))
+		return;
+
+	pend(pmu);
+	deliver(pmu);
+	rearm(pmu, pmu->want);
 }
 
 /* Start and reset. */
@@ -1215,7 +1456,9 @@ void pmu_reset(struct pmu *pmu)
 	pmu->debugctl = 0;
 	metrics_restart(pmu, 0, 0);
 
-	p->pending = PENDING_NONE;
+	p->pending = 0;
+	p->drifting = 0;
+	memset(p->grown, 0, sizeof(p->grown));
 	pmu->last_load = UINT64_MAX;
 	pmu->last_line = UINT64_MAX;
 	memset(p->targets, 0, sizeof(p->targets));

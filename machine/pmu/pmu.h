@@ -44,6 +44,7 @@ struct pmu_model {
 	unsigned int version;	/* Intel: CPUID 0xA version (5); AMD: 2 = PerfMonV2, 1 = without */
 	unsigned int nr_gp;	/* 8 on Intel, 6 on AMD */
 	unsigned int nr_fixed;	/* 3 or 4 on Intel, 0 on AMD */
+	unsigned int event_cond; /* Intel: umask and event of retired conditional branches */
 	bool perf_metrics;	/* Intel with 4 fixed counters: PERF_METRICS (MSR 0x329) */
 	bool vmx_save_global_ctrl; /* VM-exit control "save IA32_PERF_GLOBAL_CTRL" (used by the glue only) */
 };
@@ -69,6 +70,7 @@ struct pmu_feed {
 				 * calls, returns, SYSCALL, IRET, INT n; not faults,
 				 * interrupts or VM-exits
 				 */
+	uint64_t branches_cond;	/* of these the conditional ones, taken or not */
 	uint64_t branches_taken;
 	uint64_t branch_misses;	/* by the model's predictor, see pmu_branch() */
 	uint64_t cache_refs;	/* by the model's cache, see pmu_mem() */
@@ -95,9 +97,9 @@ struct pmu;
 
 struct pmu_ops {
 	/*
-	 * An enabled overflow interrupt is due: send LVTPC's message.  Called at
-	 * most once per pmu_sync(); on Intel the glue then sets LVTPC's mask bit,
-	 * on AMD it does not.
+	 * An enabled overflow interrupt is due: send LVTPC's message.  On Intel the
+	 * glue then sets LVTPC's mask bit, on AMD it does not.  Called once for each
+	 * PMI that is due: more than once per pmu_sync() only if quirks held one up.
 	 */
 	void (*pmi)(void *opaque);
 	/*
@@ -113,18 +115,67 @@ struct pmu_ops {
 #define PMU_WANT_MEM		(1u << 2)	/* glue must count loads and stores: pmu_mem() does */
 #define PMU_WANT_ANY		(1u << 3)	/* at least one counter is counting */
 
-/* Misbehaviour, as real hardware has it; all 0 by default. */
-struct pmu_quirks {
-	uint32_t skid;		/* extra steps between overflow and PMI */
-	bool late;		/* hold a PMI raised in guest mode back until after the next VM-exit:
-				 * it is delivered @late_steps steps after guest mode was left
-				 */
-	uint32_t late_steps;
-	bool uncore;		/* AMD: RDPMC also reads counters of the data fabric and the L3 cache,
-				 * as on real hardware.  All count steps, whoever does them; there is
-				 * no more to them, i.e. no MSRs.
-				 */
+/*
+ * Misbehaviour, as real hardware has it or may have it; all off by default.
+ * quirks.c has the one table of their names, with what each does.
+ */
+struct pmu_quirk_val {
+	bool on;
+	uint64_t val;
 };
+
+struct pmu_quirks {
+	struct pmu_quirk_val skid, late, empty_pmi;
+	struct pmu_quirk_val unmask, status_set;
+	struct pmu_quirk_val status_amd, status_intel;
+	struct pmu_quirk_val metrics_round, drift, guest_only;
+	struct pmu_quirk_val vmrun;	/* enum pmu_vmrun; the glue's */
+	struct pmu_quirk_val uncore;
+};
+
+/* Whose the step of VMRUN is: as the processor is, the guest's. */
+enum pmu_vmrun { PMU_VMRUN_GUEST, PMU_VMRUN_HOST, PMU_VMRUN_BRANCH };
+
+enum pmu_quirk_kind {
+	PMU_QUIRK_FLAG,		/* NAME */
+	PMU_QUIRK_STEPS,	/* NAME=N */
+	PMU_QUIRK_BITS,		/* NAME, or NAME=MASK */
+	PMU_QUIRK_CHOICE,	/* NAME=one of @values */
+};
+
+enum pmu_quirk_for { PMU_QUIRK_ANY, PMU_QUIRK_INTEL, PMU_QUIRK_AMD };
+
+struct pmu_quirk {
+	const char *name;
+	const char *row;	/* another name: its row in the list of doubts about silicon, or NULL */
+	enum pmu_quirk_kind kind;
+	enum pmu_quirk_for vendor;
+	size_t offset;		/* of its value in struct pmu_quirks */
+	uint64_t val;		/* PMU_QUIRK_BITS: the default */
+	const char *values[4];	/* PMU_QUIRK_CHOICE: value 0, 1 ... */
+	const char *help;	/* one line */
+};
+
+/* Ends with an entry whose name is NULL. */
+extern const struct pmu_quirk pmu_quirk_table[];
+
+/*
+ * Switch on what @text names, of a processor of @model: quirks with commas or
+ * blanks between.  False, with the reason in @why, for what is not in the table,
+ * has a value it cannot have, or is no quirk of such a processor; @quirks may
+ * have changed then.
+ */
+bool pmu_quirks_parse(struct pmu_quirks *quirks, const struct pmu_model *model,
+		      const char *text, char *why, size_t size);
+
+/*
+ * A PMI that "late" holds back comes in guest mode if there is no VM-exit for
+ * this many steps, or for the quirk's own number if that is larger.
+ */
+#define PMU_LATE_BOUND		500
+
+/* Most increments of a counter that "drift" makes late. */
+#define PMU_DRIFT_MAX		3
 
 /*
  * Storage of one PMU.  The layout is public only so that the glue can embed it
@@ -278,9 +329,16 @@ void pmu_mem_bulk(struct pmu *pmu, uint64_t paddr, uint32_t nr, uint32_t size, b
 void pmu_flush(struct pmu *pmu, uint64_t paddr);
 
 /*
- * LVTPC was written by software or its PMI was accepted: nothing to do for the
- * model, the local APIC is the glue's.  GUEST mode left/entered: pmu_set_mode().
+ * Software has cleared LVTPC's mask bit.  Does nothing without the quirk "unmask";
+ * all else of the local APIC is the glue's.  Syncs.
  */
+void pmu_lvtpc_unmasked(struct pmu *pmu);
+
+/*
+ * The processor halts: no steps are taken until an interrupt wakes it, but a PMI
+ * on its way goes on.  So it arrives now.  Syncs.
+ */
+void pmu_halted(struct pmu *pmu);
 
 #ifdef __cplusplus
 }

@@ -181,6 +181,16 @@ syscall_entry:
 	mov	saved_rsp, %rsp
 	END
 
+	CASE	sysret_tf		/* ends as sysret_syscall */
+	mov	%rsp, saved_rsp
+	mov	$user_tf, %ecx
+	mov	$0x102, %r11d
+	sysretq
+	.globl	user_tf
+user_tf:
+	nop
+	syscall
+
 	CASE	iret_int
 	mov	%rsp, saved_rsp
 	push	$0x2b
@@ -277,9 +287,14 @@ guest_wrmsr:
 	wrmsr
 	NOPS	20
 	cpuid
+	.globl	guest_lmsw
+guest_lmsw:
+	smsw	%eax
+	lmsw	%ax
+	hlt
 
 	/* Handlers. */
-	.globl	h_iret, h_skip2, h_fault, h_eoi, h_pmi, h_nmi, h_bad
+	.globl	h_iret, h_skip2, h_fault, h_eoi, h_pmi, h_nmi, h_bad, h_db
 h_iret:	iretq
 h_skip2:addq	$2, (%rsp)
 	iretq
@@ -297,6 +312,16 @@ h_nmi:	popq	pmi_rip
 	pushq	pmi_rip
 	incl	pmi_count
 	iretq
+h_db:	push	%rax
+	push	%rbx
+	mov	db_count, %eax
+	mov	16(%rsp), %rbx
+	and	$7, %eax
+	mov	%rbx, db_rip(, %rax, 8)
+	incl	db_count
+	pop	%rbx
+	pop	%rax
+	iretq
 h_bad:	mov	(%rsp), %rdi
 	mov	8(%rsp), %rsi
 	jmp	bad_event
@@ -306,9 +331,12 @@ h_bad:	mov	(%rsp), %rdi
 	.globl	buffer, vmcb
 buffer:	.skip	4096
 vmcb:	.skip	4096
-	.globl	saved_rsp, pmi_rip, pmi_count, g_msr, g_on
+	.globl	saved_rsp, pmi_rip, pmi_count, g_msr, g_on, db_rip, db_count
 saved_rsp:	.quad 0
 pmi_rip:	.quad 0
 g_on:		.quad 0
 g_msr:		.long 0
 pmi_count:	.long 0
+db_count:	.long 0
+	.balign	8
+db_rip:		.skip 64

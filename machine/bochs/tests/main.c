@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Unit cases of the accounting, on bare metal: counts must be exact.  TAP on
- * COM1, then power off.  Runs on every PMU model but amd-v1.
+ * COM1, then power off.  Runs on every PMU model but amd-v1.  Built for one
+ * setting of quirks: VMRUN_INSNS and VMRUN_BRANCHES are what VMRUN adds to the
+ * guest's counts, UNMASK and SKID say that the quirk of that name is on.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,16 +17,28 @@ typedef uint64_t u64;
 #define LAPIC_REG(off) (*(volatile u32 *)(0xfee00000ul + (off)))
 #define LVTPC LAPIC_REG(0x340)
 
-extern u64 g_on, pmi_rip;
-extern u32 g_msr, pmi_count;
+#ifndef VMRUN_INSNS
+#define VMRUN_INSNS 1
+#define VMRUN_BRANCHES 0
+#endif
+#ifndef UNMASK
+#define UNMASK 0
+#endif
+#ifndef SKID
+#define SKID 0
+#endif
+
+extern u64 g_on, pmi_rip, db_rip[8];
+extern u32 g_msr, pmi_count, db_count;
 extern u8 vmcb[4096];
 extern struct { u16 limit; u64 base; } __attribute__((packed)) gdtr;
 extern u8 tss[104];
 
 extern u8 h_iret[], h_skip2[], h_fault[], h_eoi[], h_pmi[], h_nmi[], h_bad[], int_to_kernel[],
-	syscall_entry[], pmi_start[], guest_cpuid[], guest_wrmsr[], vmx_exit[];
+	syscall_entry[], pmi_start[], guest_cpuid[], guest_wrmsr[], guest_lmsw[], vmx_exit[], h_db[],
+	user_tf[];
 
-static bool amd;
+static bool amd, icelake;
 static unsigned int nr, failed;
 
 /* Output. */
@@ -193,15 +207,16 @@ static void setup(void)
 
 	cpuid(0, &b);
 	amd = b == 0x68747541;
+	icelake = (cpuid(1, &b) & 0xf0ff0) == 0x706e0;
 	LAPIC_REG(0xf0) = 0x1ff;
 	wrmsr(0xc0000081, 0x0020000800000000);
 	wrmsr(0xc0000082, (u64)syscall_entry);
 	wrmsr(0xc0000084, 0x300);
 }
 
-/* Counters: 0 instructions at CPL 0, 1 at CPL 3, 2 branches, 3 steps. */
+/* Counters: 0 instructions at CPL 0, 1 at CPL 3, 2 branches, 3 steps, 4 conditional branches. */
 
-enum { K, U, B, C, NR };
+enum { K, U, B, C, J, NR };
 
 #define SEL(ev, bits) ((ev) | (bits) | 1 << 22)
 #define OS (1 << 17)
@@ -213,7 +228,9 @@ enum { K, U, B, C, NR };
 static void program(u64 more)
 {
 	u32 instr = 0xc0, br = amd ? 0xc2 : 0xc4, cyc = amd ? 0x76 : 0x3c;
-	u64 sel[NR] = { SEL(instr, OS), SEL(instr, USR), SEL(br, OS | USR), SEL(cyc, OS | USR) };
+	u32 cond = amd ? 0xd1 : icelake ? 0x11c4 : 0x01c4;
+	u64 sel[NR] = { SEL(instr, OS), SEL(instr, USR), SEL(br, OS | USR), SEL(cyc, OS | USR),
+			SEL(cond, OS | USR) };
 	unsigned int i;
 
 	g_msr = amd ? 0xc0000301 : 0x38f;
@@ -222,7 +239,7 @@ static void program(u64 more)
 		wrmsr(amd ? 0xc0010200 + 2 * i : 0x186 + i, sel[i] | more);
 		wrmsr(amd ? 0xc0010201 + 2 * i : 0xc1 + i, 0);
 	}
-	g_on = 0xf;
+	g_on = 0x1f;
 }
 
 static void expect(const char *name, u64 k, u64 u, u64 b)
@@ -266,10 +283,33 @@ static void expect(const char *name, u64 k, u64 u, u64 b)
 
 #define DECLARE(name, k, u, b) void case_##name(void);
 CASES(DECLARE)
+void case_sysret_tf(void);
 void case_pmi(void);
 void case_vmlaunch(void);
 void case_vmresume(void);
 void case_vmrun(void);
+
+static void cond_branches(const char *name, void (*run)(void), u64 count)
+{
+	program(0);
+	run();
+	is(name, "conditional branches", rdpmc(J), count);
+	ok(rdpmc(J) == count, name);
+}
+
+/* SYSRET sets TF and traps, SYSCALL clears it and does not. */
+static void syscall_tf(void)
+{
+	const char *name = "SYSRET to TF traps at once, SYSCALL that clears TF does not";
+
+	db_count = 0;
+	gate(1, h_db, 0);
+	program(0);
+	case_sysret_tf();
+	gate(1, h_iret, 0);
+	is(name, "traps", db_count, 2);
+	ok(db_count == 2 && db_rip[0] == (u64)user_tf && db_rip[1] == (u64)user_tf + 1, name);
+}
 
 static void simple_cases(void)
 {
@@ -278,6 +318,9 @@ static void simple_cases(void)
 	case_##name(); \
 	expect(#name, STOP + (k), u, b);
 	CASES(RUN)
+	cond_branches("conditional branches: JZ, JNZ, JRCXZ", case_branches, 3);
+	cond_branches("conditional branches: LOOP", case_loop, 100);
+	syscall_tf();
 }
 
 static void pmi_case(const char *name, u32 lvtpc, u64 start, u64 rip, u32 count)
@@ -307,6 +350,47 @@ static void pmi_cases(void)
 	pmi_case("PMI behind the first instruction", 0x50, -1ull & 0xffffffffffff, 1, 1);
 	pmi_case("PMI as NMI", 0x400, -77ull & 0xffffffffffff, 77, 1);
 	pmi_case("masked PMI is lost", 0x10050, -50ull & 0xffffffffffff, 0, 0);
+}
+
+/* Counter 0 overflows while LVTPC is masked, which is then unmasked. */
+static void unmask_case(void)
+{
+	const char *name = UNMASK ? "unmasking LVTPC with a status bit raises a PMI" :
+				    "unmasking LVTPC with a status bit is silent";
+
+	program(0);
+	wrmsr(amd ? 0xc0010200 : 0x186, SEL(0xc0, OS | INT));
+	wrmsr(amd ? 0xc0010201 : 0xc1, -50ull & 0xffffffffffff);
+	pmi_count = 0;
+	LVTPC = 0x10050;
+	case_pmi();
+	asm volatile("sti");
+	LVTPC = 0x50;
+	asm volatile("nop; cli");
+	is(name, "PMIs", pmi_count, UNMASK);
+	ok(pmi_count == UNMASK, name);
+	wrmsr(amd ? 0xc0000302 : 0x390, 1);
+	pmi_count = 0;
+	LVTPC = 0x10050;
+	LVTPC = 0x50;
+	asm volatile("sti; nop; cli");
+	ok(!pmi_count, "unmasking LVTPC without a status bit is silent");
+}
+
+/* A PMI held up by more steps than there ever are wakes a halted processor. */
+static void halt_case(void)
+{
+	program(0);
+	wrmsr(amd ? 0xc0010200 : 0x186, SEL(0xc0, OS | INT));
+	wrmsr(amd ? 0xc0010201 : 0xc1, -50ull & 0xffffffffffff);
+	pmi_count = 0;
+	LVTPC = 0x50;
+	asm volatile("sti");
+	case_pmi();
+	ok(!pmi_count, "skid holds the PMI up");
+	asm volatile("hlt; cli");
+	ok(pmi_count == 1, "a PMI on its way ends HLT");
+	wrmsr(amd ? 0xc0000302 : 0x390, 1);
 }
 
 static void refusal(void)
@@ -400,33 +484,57 @@ static void svm_run(const char *name, u64 more, u64 exit, u64 k, u64 b)
 	expect(name, k, 0, b);
 }
 
+/* The tick of VMRUN alone makes the counter overflow: a PMI, as soon as the guest is there. */
+static void svm_vmrun_overflow(void)
+{
+	const char *name = "VMRUN itself overflows the guest's counter";
+
+	svm_setup(guest_cpuid);
+	put32(0x00c, 1u << 0 | 1u << 18 | 1u << 28);	/* INTR, CPUID, MSRPM */
+	put32(0x060, 1u << 24);				/* V_INTR_MASKING */
+	program(GUESTONLY);
+	wrmsr(0xc0010200, SEL(0xc0, OS | INT) | GUESTONLY);
+	wrmsr(0xc0010201, -1ull & 0xffffffffffff);
+	pmi_count = 0;
+	LVTPC = 0x50;
+	asm volatile("clgi; sti");
+	case_vmrun();
+	asm volatile("stgi; nop; cli");
+	is(name, "exit code", get64(0x070), 0x60);
+	/* Else the first instruction of the guest does it. */
+	is(name, "instructions of the guest", get64(0x578) - (u64)guest_cpuid, !VMRUN_INSNS);
+	ok(get64(0x070) == 0x60 && pmi_count == 1 && rdpmc(0) == 0 &&
+	   get64(0x578) == (u64)guest_cpuid + !VMRUN_INSNS, name);
+	wrmsr(0xc0000302, 1);
+}
+
 static void svm_cases(void)
 {
 	wrmsr(0xc0000080, rdmsr(0xc0000080) | 1 << 12);
 	wrmsr(0xc0010117, (u64)hsave);
 
 	svm_setup(guest_cpuid);
-	svm_run("VMRUN, exit by CPUID: host and guest", 0, 0x72, 3 + STOP + 10, 0);
+	svm_run("VMRUN, exit by CPUID: host and guest", 0, 0x72, 3 + STOP + 10, VMRUN_BRANCHES);
 	svm_setup(guest_cpuid);
-	svm_run("VMRUN, exit by CPUID: host", HOSTONLY, 0x72, 3 + STOP, 0);
+	svm_run("VMRUN, exit by CPUID: host", HOSTONLY, 0x72, 3 + STOP - VMRUN_INSNS, 0);
 	svm_setup(guest_cpuid);
-	svm_run("VMRUN, exit by CPUID: guest", GUESTONLY, 0x72, 10, 0);
+	svm_run("VMRUN, exit by CPUID: guest", GUESTONLY, 0x72, VMRUN_INSNS + 10, VMRUN_BRANCHES);
 	put64(0x578, get64(0x578) + 2);
-	svm_run("exit by HLT: guest", GUESTONLY, 0x78, 7, 0);
+	svm_run("exit by HLT: guest", GUESTONLY, 0x78, VMRUN_INSNS + 7, VMRUN_BRANCHES);
 
 	svm_setup(guest_cpuid);
 	put64(0x0a8, 0x80000000 | 0x40);	/* external interrupt 40h, handler is IRETQ */
-	svm_run("injected interrupt: guest", GUESTONLY, 0x72, 11, 1);
+	svm_run("injected interrupt: guest", GUESTONLY, 0x72, VMRUN_INSNS + 11, VMRUN_BRANCHES + 1);
 	svm_setup(guest_cpuid);
 	put64(0x0a8, 0x80000000 | 0x40);
-	svm_run("injected interrupt: host", HOSTONLY, 0x72, 3 + STOP, 0);
+	svm_run("injected interrupt: host", HOSTONLY, 0x72, 3 + STOP - VMRUN_INSNS, 0);
 
 	svm_setup(guest_cpuid);		/* the guest's IF is clear, the host's is set */
 	put32(0x00c, 1u << 0 | 1u << 18 | 1u << 28);
 	put32(0x060, 1u << 24);
 	asm volatile("clgi; sti");
 	self_ipi();
-	svm_run("interrupt that waits exits at once: guest", GUESTONLY, 0x60, 0, 0);
+	svm_run("interrupt that waits exits at once: guest", GUESTONLY, 0x60, VMRUN_INSNS, VMRUN_BRANCHES);
 	asm volatile("nop; cli");
 
 	svm_setup(guest_cpuid);
@@ -434,7 +542,23 @@ static void svm_cases(void)
 	svm_run("VMRUN refused: host", HOSTONLY, -1ull, 3 + STOP, 0);
 
 	svm_setup(guest_wrmsr);
-	svm_run("guest stops by WRMSR, itself counted", GUESTONLY, 0x72, 4, 0);
+	svm_run("guest stops by WRMSR, itself counted", GUESTONLY, 0x72, VMRUN_INSNS + 4, VMRUN_BRANCHES);
+
+	svm_vmrun_overflow();
+
+	svm_setup(guest_cpuid);		/* single step of the first NOP */
+	put32(0x008, 1u << 1);
+	put64(0x570, 0x102);
+	svm_run("intercepted #DB: guest", GUESTONLY, 0x41, VMRUN_INSNS + 1, VMRUN_BRANCHES);
+	is("intercepted #DB", "DR6", get64(0x568), 0xffff4ff0);
+	ok(get64(0x568) == 0xffff4ff0, "intercepted #DB: DR6 in the VMCB has BS");
+
+	svm_setup(guest_lmsw);
+	put32(0x00c, get64(0x008) >> 32 | 1u << 5);
+	svm_run("LMSW raises the selective intercept of CR0 writes", GUESTONLY, 0x65,
+		VMRUN_INSNS + 1, VMRUN_BRANCHES);
+	svm_setup(guest_lmsw);
+	svm_run("LMSW without it", GUESTONLY, 0x78, VMRUN_INSNS + 2, VMRUN_BRANCHES);
 
 	wrmsr(0xc0000080, rdmsr(0xc0000080) & ~(1ull << 12));
 	program(GUESTONLY | HOSTONLY);
@@ -610,8 +734,13 @@ int main(void)
 {
 	setup();
 	puts("TAP version 13\n");
+	if (SKID) {
+		halt_case();
+		off();
+	}
 	simple_cases();
 	pmi_cases();
+	unmask_case();
 	refusal();
 	outl(0x5ee0, 1 << 24 | 7);
 	case_nops();

@@ -237,7 +237,7 @@ static void rdpmc_uncore(void **state)
 
 	(void)state;
 	fix_init(&f, "amd-v2");
-	f.pmu.quirks.uncore = true;
+	f.pmu.quirks.uncore.on = true;
 	run(&f, 1000);
 	for (n = 6; n <= 0x1b; n++)
 		assert_int_equal(rdpmc(&f, n), 1000);

@@ -7,7 +7,7 @@
 
 /* A growth in which every number differs, so that a mix-up shows. */
 static const struct pmu_feed growth = {
-	.steps = 1000, .retired = 900, .branches = 130, .branches_taken = 70,
+	.steps = 1000, .retired = 900, .branches = 130, .branches_cond = 97, .branches_taken = 70,
 	.branch_misses = 11, .cache_refs = 450, .cache_misses = 23, .loads = 310,
 	.stores = 140,
 };
@@ -19,6 +19,7 @@ static void feed(struct fix *f)
 	to->steps += growth.steps;
 	to->retired += growth.retired;
 	to->branches += growth.branches;
+	to->branches_cond += growth.branches_cond;
 	to->branches_taken += growth.branches_taken;
 	to->branch_misses += growth.branch_misses;
 	to->cache_refs += growth.cache_refs;
@@ -69,6 +70,11 @@ static void events_intel(void **state)
 	/* Slots do not need the fixed counter for them. */
 	assert_int_equal(count("intel-8+3", SEL_ON | 0x01a4), 4000);
 	assert_int_equal(count("intel-8+4", SEL_ON | 0x01a4), 4000);
+	/* Conditional branches have the number of the processor's microarchitecture. */
+	assert_int_equal(count("intel-8+3", SEL_ON | 0x01c4), 97);
+	assert_int_equal(count("intel-8+3", SEL_ON | 0x11c4), 0);
+	assert_int_equal(count("intel-8+4", SEL_ON | 0x11c4), 97);
+	assert_int_equal(count("intel-8+4", SEL_ON | 0x01c4), 0);
 }
 
 static void events_amd(void **state)
@@ -78,7 +84,7 @@ static void events_amd(void **state)
 		uint64_t count;
 	} events[] = {
 		{ 0x0076, 1000 }, { 0x00c0, 900 }, { 0x00c2, 130 }, { 0x00c4, 70 },
-		{ 0x00c3, 11 }, { 0xff60, 450 }, { 0x0964, 23 }, { BIT(32) | 0x0120, 1000 },
+		{ 0x00c3, 11 }, { 0x00d1, 97 }, { 0xff60, 450 }, { 0x0964, 23 }, { BIT(32) | 0x0120, 1000 },
 		{ 0x0129, 310 }, { 0x0229, 140 }, { 0x0329, 450 }, { 0x0429, 0 },
 		/* Not modelled. */
 		{ 0x00a9, 0 }, { 0x0000, 0 }, { 0x0120, 0 }, { BIT(32) | 0x00c2, 0 },
@@ -302,6 +308,7 @@ static void oracle(void **state)
 			assert_int_equal(at->steps, k * growth.steps);
 			assert_int_equal(at->retired, k * growth.retired);
 			assert_int_equal(at->branches, k * growth.branches);
+			assert_int_equal(at->branches_cond, k * growth.branches_cond);
 			assert_int_equal(at->branches_taken, k * growth.branches_taken);
 			assert_int_equal(at->branch_misses, k * growth.branch_misses);
 			assert_int_equal(at->cache_refs, k * growth.cache_refs);

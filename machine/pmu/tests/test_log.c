@@ -288,7 +288,7 @@ static void oracles(void **state)
 	has(lines[4], "\"host\":{\"kernel\":{\"retired\":5,\"steps\":5,");
 	has(lines[4], "\"user\":{\"retired\":11,\"steps\":11,\"branches\":0,");
 	has(lines[4], "\"user\":{\"retired\":7,\"steps\":7,\"branches\":3,"
-		      "\"branches_taken\":0,\"branch_misses\":0,\"cache_refs\":0,"
+		      "\"branches_cond\":0,\"branches_taken\":0,\"branch_misses\":0,\"cache_refs\":0,"
 		      "\"cache_misses\":0,\"loads\":0,\"stores\":0}}}}\n");
 	has(lines[6], "\"user\":{\"retired\":11,");
 	has_not(lines[6], "\"retired\":5,");

@@ -1,38 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Overflow, status, PMI, deadline, freezing and the quirks. */
-#include "common.h"
-
-#define STATUS		0x38e
-#define GLOBAL_CTRL	0x38f
-#define RESET		0x390
-#define SET		0x391
-#define DEBUGCTL	0x1d9
-
-/* Registers by vendor, so that one test serves all models. */
-struct regs {
-	const char *model;
-	uint32_t sel, ctr;	/* of counter 2 */
-	uint32_t status, ctrl, reset, set;
-	uint64_t cycles, branches;
-};
-
-static const struct regs all[] = {
-	{ "intel-8+3", 0x188, 0x4c3, STATUS, GLOBAL_CTRL, RESET, SET, 0x3c, 0xc4 },
-	{ "intel-8+4", 0x188, 0x4c3, STATUS, GLOBAL_CTRL, RESET, SET, 0x3c, 0xc4 },
-	{ "amd-v2", 0xc0010204, 0xc0010205, 0xc0000300, 0xc0000301, 0xc0000302, 0xc0000303,
-	  0x76, 0xc2 },
-	{ "amd-v1", 0xc0010204, 0xc0010205, 0, 0, 0, 0, 0x76, 0xc2 },
-};
-
-#define for_each_model(r, f)							\
-	for (r = all; r < all + 4 && (fix_init(f, r->model), true); r++)
-
-/* Counter 2 overflows after @n events. */
-static void arm(struct fix *f, const struct regs *r, uint64_t sel, uint64_t n)
-{
-	wr(f, r->ctr, -n & MASK48);
-	wr(f, r->sel, sel);
-}
+/* Overflow, status, PMI, deadline and freezing. */
+#include "regs.h"
 
 static void overflow(void **state)
 {
@@ -338,103 +306,6 @@ static void freeze(void **state)
 	}
 }
 
-static void quirk_skid(void **state)
-{
-	const struct regs *r;
-	struct fix f;
-
-	(void)state;
-	for_each_model(r, &f) {
-		f.pmu.quirks.skid = 30;
-		arm(&f, r, SEL_ON | SEL_INT | r->cycles, 10);
-		run(&f, 10);
-		assert_int_equal(f.pmis, 0);
-		if (r->status)
-			assert_int_equal(rd(&f, r->status), BIT(2));
-		assert_int_equal(pmu_deadline(&f.pmu), 40);
-		run(&f, 29);
-		assert_int_equal(f.pmis, 0);
-		/* What counts on its way is lost to nobody, and it comes though disabled. */
-		assert_int_equal(rd(&f, r->ctr), 29);
-		wr(&f, r->sel, 0);
-		assert_int_equal(pmu_deadline(&f.pmu), 40);
-		run(&f, 1);
-		assert_int_equal(f.pmis, 1);
-		assert_int_equal(f.pmi_step, 40);
-		assert_int_equal(pmu_deadline(&f.pmu), UINT64_MAX);
-		run(&f, 100);
-		assert_int_equal(f.pmis, 1);
-
-		/* A second overflow neither holds the first one's PMI up nor adds one. */
-		arm(&f, r, SEL_ON | SEL_INT | r->cycles, 10);
-		run(&f, 10);
-		wr(&f, r->ctr, -20ull & MASK48);
-		run(&f, 20);
-		assert_int_equal(f.pmis, 1);
-		run(&f, 10);
-		assert_int_equal(f.pmis, 2);
-		run(&f, 100);
-		assert_int_equal(f.pmis, 2);
-		wr(&f, r->sel, 0);
-
-		/* Reset takes one on its way along. */
-		arm(&f, r, SEL_ON | SEL_INT | r->cycles, 10);
-		run(&f, 10);
-		pmu_reset(&f.pmu);
-		assert_int_equal(pmu_deadline(&f.pmu), UINT64_MAX);
-		run(&f, 100);
-		assert_int_equal(f.pmis, 2);
-	}
-}
-
-static void quirk_late(void **state)
-{
-	const struct regs *r;
-	struct fix f;
-
-	(void)state;
-	for_each_model(r, &f) {
-		f.pmu.quirks.late = true;
-		f.pmu.quirks.late_steps = 20;
-
-		/* Raised by the host: at once. */
-		arm(&f, r, SEL_ON | SEL_INT | r->cycles, 10);
-		run(&f, 10);
-		assert_int_equal(f.pmis, 1);
-
-		/* Raised by the guest: not before the exit, and some more. */
-		pmu_set_mode(&f.pmu, true, false, true);
-		arm(&f, r, SEL_ON | SEL_INT | r->cycles, 10);
-		run(&f, 1000);
-		assert_int_equal(f.pmis, 1);
-		pmu_set_mode(&f.pmu, true, true, true);
-		run(&f, 1000);
-		assert_int_equal(f.pmis, 1);
-		wr(&f, r->sel, 0);
-		assert_int_equal(pmu_deadline(&f.pmu), UINT64_MAX);
-		pmu_set_mode(&f.pmu, false, false, true);
-		assert_int_equal(f.pmis, 1);
-		assert_int_equal(pmu_deadline(&f.pmu), f.pmu.feed.steps + 20);
-		run(&f, 19);
-		assert_int_equal(f.pmis, 1);
-		run(&f, 1);
-		assert_int_equal(f.pmis, 2);
-		run(&f, 100);
-		assert_int_equal(f.pmis, 2);
-
-		/* With no steps after the exit: right at it, and nothing is left due. */
-		f.pmu.quirks.late_steps = 0;
-		pmu_set_mode(&f.pmu, true, false, true);
-		arm(&f, r, SEL_ON | SEL_INT | r->cycles, 10);
-		run(&f, 10);
-		wr(&f, r->sel, 0);
-		assert_int_equal(f.pmis, 2);
-		pmu_set_mode(&f.pmu, false, false, true);
-		assert_int_equal(f.pmis, 3);
-		assert_int_equal(pmu_deadline(&f.pmu), UINT64_MAX);
-	}
-}
-
 /* Both callbacks may be missing. */
 static void no_ops(void **state)
 {
@@ -465,8 +336,6 @@ int main(void)
 		cmocka_unit_test(deadline_is_exact),
 		cmocka_unit_test(deadline_moves),
 		cmocka_unit_test(freeze),
-		cmocka_unit_test(quirk_skid),
-		cmocka_unit_test(quirk_late),
 		cmocka_unit_test(no_ops),
 	};
 

@@ -34,6 +34,7 @@ static void step(struct pmu_feed *feed)
 	feed->retired++;
 	if ((x >> 8) % 5 == 0) {
 		feed->branches++;
+		feed->branches_cond += (x >> 20) % 3 != 0;
 		feed->branches_taken += (x >> 16) % 2;
 		feed->branch_misses += (x >> 24) % 16 == 0;
 	}
@@ -47,9 +48,11 @@ static uint64_t random_selector(bool intel)
 {
 	static const uint64_t intel_events[] = {
 		0x3c, 0x13c, 0xc0, 0xc4, 0xc5, 0x4f2e, 0x412e, 0x1a4, 0x81d0, 0x82d0, 0x83d0, 0x01,
+		0x1c4, 0x11c4,
 	};
 	static const uint64_t amd_events[] = {
 		0x76, BIT(32) | 0x120, 0xc0, 0xc2, 0xc3, 0xc4, 0xff60, 0x964, 0x129, 0x329, 0xa9,
+		0xd1,
 	};
 	uint64_t sel;
 
@@ -200,6 +203,10 @@ static uint64_t ref_events(const struct pmu *pmu, uint64_t sel, const struct pmu
 			return d->retired;
 		case 0xc4:
 			return d->branches;
+		case 0x1c4:		/* Skylake */
+			return pmu->model->nr_fixed == 3 ? d->branches_cond : 0;
+		case 0x11c4:		/* Ice Lake */
+			return pmu->model->nr_fixed == 4 ? d->branches_cond : 0;
 		case 0xc5:
 			return d->branch_misses;
 		case 0x4f2e:
@@ -230,6 +237,8 @@ static uint64_t ref_events(const struct pmu *pmu, uint64_t sel, const struct pmu
 		return d->branch_misses;
 	case 0xc4:
 		return d->branches_taken;
+	case 0xd1:
+		return d->branches_cond;
 	case 0xff60:
 		return d->cache_refs;
 	case 0x964:
@@ -251,7 +260,7 @@ static bool is_multi(uint64_t sel)
 
 static bool is_none(const struct pmu *pmu, uint64_t sel)
 {
-	static const struct pmu_feed one = { 1, 1, 1, 1, 1, 1, 1, 1, 1 };
+	static const struct pmu_feed one = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
 	return !ref_events(pmu, sel, &one);
 }
@@ -299,7 +308,7 @@ static void step_by_step(void **state)
 	(void)state;
 	for (m = 0; m < 4; m++) {
 		bool intel;
-		uint64_t checks = 0;
+		uint64_t checks = 0, sels[PMU_MAX_GP];
 
 		seed = 0xfeed + m;
 		fix_init(&f, models[m]);
@@ -316,6 +325,7 @@ static void step_by_step(void **state)
 					.steps = 1,
 					.retired = f.pmu.feed.retired - old.retired,
 					.branches = f.pmu.feed.branches - old.branches,
+					.branches_cond = f.pmu.feed.branches_cond - old.branches_cond,
 					.branches_taken = f.pmu.feed.branches_taken - old.branches_taken,
 					.branch_misses = f.pmu.feed.branch_misses - old.branch_misses,
 					.cache_refs = f.pmu.feed.cache_refs - old.cache_refs,
@@ -340,10 +350,20 @@ static void step_by_step(void **state)
 
 			if (below(3) == 0)
 				pmu_set_mode(&f.pmu, rnd() & 1, rnd() & 1, rnd() % 4);
+			memcpy(sels, f.pmu.eventsel, sizeof(sels));
 			if (below(3) == 0)
 				random_write(&f, 1);
 			for (k = 0; k < f.pmu.model->nr_gp; k++) {
 				ref[k].value = f.pmu.gp[k];
+				/* One that replaces another starts a new condition by way of 0. */
+				if (f.pmu.eventsel[k] != sels[k]) {
+					uint32_t msr = intel ? 0x186 + k : 0xc0010200 + 2 * k;
+					uint64_t sel = f.pmu.eventsel[k];
+
+					wr(&f, msr, 0);
+					wr(&f, msr, sel);
+					ref[k].level = false;
+				}
 				if (!ref_on(&f.pmu, k))
 					ref[k].level = false;
 			}

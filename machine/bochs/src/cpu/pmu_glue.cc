@@ -89,27 +89,12 @@ static void pmu_config_error(const char *fmt, const char *a, const char *b)
   exit(2);
 }
 
-static Bit32u pmu_env_number(const char *name, bool *set)
-{
-  const char *str = getenv(name);
-  char *end;
-
-  *set = str && *str;
-  if (! *set) return 0;
-  errno = 0;
-  unsigned long val = strtoul(str, &end, 10);
-  if (errno || *end || *str == '-' || val > 0xffffffff)
-    pmu_config_error("%s: '%s' is no number of steps", name, str);
-  return (Bit32u) val;
-}
-
 /* Once per processor, as soon as its CPUID module is known. */
 void BX_CPU_C::pmu_setup(void)
 {
   const char *cpu = cpuid->get_name(), *name = getenv("MACHINE_PMU");
   const struct pmu_model *model = NULL;
   const char *fit = NULL;
-  bool set;
 
   icount = 0;
   memset(&pmug, 0, sizeof(pmug));
@@ -138,10 +123,10 @@ void BX_CPU_C::pmu_setup(void)
   if (! model) return;
 
   pmu_init(&pmug.pmu, model, &pmu_glue_ops, this);
-  pmug.pmu.quirks.skid = pmu_env_number("MACHINE_PMU_SKID", &set);
-  pmug.pmu.quirks.late_steps = pmu_env_number("MACHINE_PMU_LATE", &set);
-  pmug.pmu.quirks.late = set;
-  pmug.pmu.quirks.uncore = pmu_env_number("MACHINE_PMU_UNCORE", &set);
+  const char *quirks = getenv("MACHINE_PMU_QUIRKS");
+  char why[200];
+  if (quirks && ! pmu_quirks_parse(&pmug.pmu.quirks, model, quirks, why, sizeof(why)))
+    pmu_config_error("MACHINE_PMU_QUIRKS: %s", why, "");
   pmug.on = true;
   pmu_rearm();
   BX_INFO(("PMU model %s", model->name));
@@ -220,7 +205,7 @@ void BX_CPU_C::pmu_cpuid(Bit32u function, cpuid_function_t *leaf) const
       leaf->ecx &= ~(BX_CPUID_EXT1_ECX_IBS | BX_CPUID_EXT1_ECX_PERFCTR_EXT_NB |
                      BX_CPUID_EXT1_ECX_PERFCTR_EXT_L2I);
       leaf->ecx |= BX_CPUID_EXT1_ECX_PERFCTR_EXT_CORE;
-      if (pmug.pmu.quirks.uncore)
+      if (pmug.pmu.quirks.uncore.on)
         leaf->ecx |= BX_CPUID_EXT1_ECX_PERFCTR_EXT_NB | BX_CPUID_EXT1_ECX_PERFCTR_EXT_L2I;
     }
     break;
@@ -253,7 +238,9 @@ void BX_CPU_C::pmu_feed_totals(void)
 
   feed->steps = icount + paid;
   feed->retired = icount - pmug.nonretired + (paid && pmug.paid_retired);
+  feed->branches_taken = pmug.cond_taken + pmug.uncond;
   feed->branches = feed->branches_taken + pmug.not_taken;
+  feed->branches_cond = pmug.cond_taken + pmug.not_taken;
 }
 
 /* The step in flight belongs to what was in force up to now. */
@@ -304,6 +291,21 @@ void BX_CPU_C::pmu_raise_pmi(void)
 
   if (machine_log)
     pmu_log_pmi(machine_log, bx_cpuid, pmug.pmu.guest, lvt);
+}
+
+/* Software has cleared LVTPC's mask bit, in the step in flight. */
+void BX_CPU_C::pmu_unmasked(void)
+{
+  if (! pmug.on) return;
+  pmu_feed_totals();
+  pmu_lvtpc_unmasked(&pmug.pmu);
+}
+
+/* The processor halts, and may be halted already. */
+void BX_CPU_C::pmu_halt(void)
+{
+  pmu_feed_totals();
+  pmu_halted(&pmug.pmu);
 }
 
 /* false: #GP.  Only for numbers of pmu_is_msr(). */
@@ -364,13 +366,28 @@ void BX_CPU_C::pmu_port_write(Bit32u val)
   pmu_log_port(machine_log, bx_cpuid, val, pmus);
 }
 
-/* VM-entry has loaded the guest; the step in flight is the host's last. */
+/*
+ * VM-entry has loaded the guest; the step in flight is the host's last.  Or, of
+ * VMRUN, the guest's first: it retires when the guest is there, and by its mode.
+ */
 void BX_CPU_C::pmu_enter_guest(void)
 {
+  const struct pmu_quirks *quirks = &pmug.pmu.quirks;
+  bool guests;
+
   if (! pmug.on) return;
-  pmu_close_step(true);
+  guests = pmug.pmu.model->vendor == PMU_AMD && quirks->vmrun.val != PMU_VMRUN_HOST;
+  if (guests)
+    pmu_feed_totals();
+  else
+    pmu_close_step(true);
   pmu_set_mode(&pmug.pmu, true, user_pl, efer.get_SVME());
   if (machine_log) pmu_log_entry(machine_log, bx_cpuid, &pmug.pmu.feed);
+  if (! guests) return;
+
+  if (quirks->vmrun.val == PMU_VMRUN_BRANCH) pmug.uncond++;
+  pmu_close_step(true);
+  pmu_sync(&pmug.pmu);
 }
 
 /*

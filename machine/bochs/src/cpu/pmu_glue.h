@@ -25,10 +25,15 @@
  *
  * A step belongs, as a whole, to what was in force when it began: the privilege
  * level, host or guest mode, and what the PMU's registers said.  So SYSCALL
- * counts as a user instruction, IRET as a kernel one, VMRUN and VMLAUNCH as host
- * ones, WRMSR of GLOBAL_CTRL by the old value (the WRMSR that enables is not
+ * counts as a user instruction, IRET as a kernel one, VMLAUNCH as one of the
+ * host, WRMSR of GLOBAL_CTRL by the old value (the WRMSR that enables is not
  * counted, the one that disables is), as hardware has it.  The step in which a
  * guest instruction exits is the guest's and retires nothing.
+ *
+ * VMRUN is the exception, as on hardware: its step belongs to the guest, at the
+ * privilege level that it loads, whether the guest then comes to execute anything
+ * or not (the quirk "vmrun" has the other ways).  A VMRUN that is refused leaves
+ * the host as it was, and is the host's.
  *
  * Two ways lead there:
  *
@@ -44,7 +49,7 @@
  * VMLAUNCH, VMRESUME and VMRUN retire unless they fault or exit themselves, and
  * so also when the entry fails late and ends like an exit.  An exit in the same
  * step as the entry (an event injected that cannot be delivered) leaves no step
- * to the guest.
+ * to the guest, but VMRUN's own.
  *
  * RDMSR and RDPMC see everything up to, and without, themselves.
  *
@@ -63,7 +68,7 @@
  *
  * Counted by the macros of instrument/pmu/instrument.h, which stand at every
  * branch instruction, after the last thing that can fault.  VMLAUNCH, VMRESUME,
- * VMRUN and RSM are no branches; nor are interrupts, exceptions and VM-exits.
+ * VMRUN (but see the quirk "vmrun") and RSM are no branches; nor are interrupts, exceptions and VM-exits.
  * Of near branches only Jcc, LOOP, JCXZ and indirect JMP and CALL go to the
  * predictor; returns and direct jumps are taken as predicted.
  *
@@ -82,9 +87,8 @@
  *   MACHINE_PMU       a name of pmu_models[], or "none"; must fit the CPU model.
  *                     Default: what the CPU model suggests.
  *   MACHINE_PMU_LOG   path of the machine log; no log without.
- *   MACHINE_PMU_SKID  steps between overflow and PMI, default 0.
- *   MACHINE_PMU_LATE  if set: PMIs of guest mode come that many steps after the
- *                     next VM-exit.
+ *   MACHINE_PMU_QUIRKS names of pmu_quirk_table[], with their values and commas
+ *                     between.
  *
  * The PMU's state is not part of Bochs' save and restore.
  */
@@ -98,6 +102,8 @@ struct pmu_glue {
   Bit64u stop;			/* icount from which on to go step by step */
   Bit64u nonretired;		/* steps that retired nothing */
   Bit64u not_taken;		/* conditional branches not taken */
+  Bit64u cond_taken;		/* and taken */
+  Bit64u uncond;		/* all other branches */
   Bit64u paid_icount;		/* the step at this icount is fed already ... */
   bool paid_retired;		/* ... as one that retires, or not */
   bool between;			/* a trap-like VM-exit is being taken between instructions */

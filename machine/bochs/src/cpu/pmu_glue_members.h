@@ -36,6 +36,11 @@
   void pmu_close_step(bool retires);
   void pmu_rearm(void);
   void pmu_raise_pmi(void);
+  void pmu_unmasked(void);
+  void pmu_halt(void);
+
+  /* Without a deadline no PMI is on its way. */
+  BX_CPP_INLINE void pmu_halting(void) { if (pmug.stop != ~BX_CONST64(0)) pmu_halt(); }
 
   bool pmu_msr_read(Bit32u index, Bit64u *val);
   bool pmu_msr_write(Bit32u index, Bit64u val);

@@ -14,7 +14,7 @@
 
 /* branch resolution */
 #define BX_INSTR_CNEAR_BRANCH_TAKEN(cpu_id, branch_eip, new_eip) do {          \
-  BX_CPU_THIS_PTR pmug.pmu.feed.branches_taken++;                              \
+  BX_CPU_THIS_PTR pmug.cond_taken++;                                           \
   PMU_INSTR_BRANCH(branch_eip, new_eip, true);                                 \
 } while (0)
 #define BX_INSTR_CNEAR_BRANCH_NOT_TAKEN(cpu_id, branch_eip) do {               \
@@ -22,12 +22,12 @@
   PMU_INSTR_BRANCH(branch_eip, 0, false);                                      \
 } while (0)
 #define BX_INSTR_UCNEAR_BRANCH(cpu_id, what, branch_eip, new_eip) do {         \
-  BX_CPU_THIS_PTR pmug.pmu.feed.branches_taken++;                              \
+  BX_CPU_THIS_PTR pmug.uncond++;                                               \
   if ((what) == BX_INSTR_IS_JMP_INDIRECT || (what) == BX_INSTR_IS_CALL_INDIRECT) \
     PMU_INSTR_BRANCH(branch_eip, new_eip, true);                               \
 } while (0)
 #define BX_INSTR_FAR_BRANCH(cpu_id, what, prev_cs, prev_eip, new_cs, new_eip)  \
-  BX_CPU_THIS_PTR pmug.pmu.feed.branches_taken++
+  BX_CPU_THIS_PTR pmug.uncond++
 
 /* linear memory access */
 #define BX_INSTR_LIN_ACCESS(cpu_id, lin, phy, len, memtype, rw) do {           \
