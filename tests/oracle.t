@@ -14,6 +14,11 @@ MODELS = ["intel-8+3-nosave", "intel-8+4", "intel-8+4-nosave", "amd-v2", "amd-v1
 RDPMC_EXIT = {"intel": "0xf", "amd": "0x6f"}
 LOOPS, INSNS, BRANCHES = 100000, 7, 3
 
+def entries(vendor, insns):
+    """How many VM-entries may be among so many instructions of a guest: AMD counts VMRUN there."""
+    return 10 + insns // 20000 if vendor == "amd" else 0
+
+
 def counters(vendor):
     if vendor == "amd":
         return set(range(0xc0010201, 0xc001020c, 2)) | set(range(0xc0010004, 0xc0010008))
@@ -63,7 +68,10 @@ def test(model, extra):
         if prefix and model == "amd-v1":
             continue
         samples, whole = number(prefix + r"samples (\d+)"), number(prefix + r"whole (\d+)")
-        ok(samples and whole and samples == whole // 10007, f"{model}: in {where} each full period has its sample",
+        # Two runs, so not the same number of VM-entries.
+        near = entries(vendor, whole or 0) if prefix else 0
+        ok(samples and whole and (whole - near) // 10007 <= samples <= (whole + near) // 10007,
+           f"{model}: in {where} each full period has its sample",
            f"{samples} samples, {whole} instructions")
     if model == "amd-v1":
         return
@@ -79,7 +87,8 @@ def test(model, extra):
             counts[match[1], match[3]] = int(match[2])
     for event, each in (("instructions", INSNS), ("branches", BRANCHES)):
         got = counts.get(("many", event), 0) - counts.get(("one", event), 0)
-        ok(got == 300000 * each, f"{model}: perf stat -e {event}:u in the guest is exact", f"{got}, wanted {300000 * each}")
+        near = entries(vendor, 300000 * INSNS) if event == "instructions" else 0
+        ok(abs(got - 300000 * each) <= near, f"{model}: perf stat -e {event}:u in the guest is exact", f"{got}, wanted {300000 * each}")
     vpmi = number(r"vpmi (\d+)")
     ok(vpmi, f"{model}: the guest's overflows came by a vector of their own", f"VPMI: {vpmi}")
 

@@ -10,8 +10,9 @@
  * The count is that of N rounds less that of one round, so what the start and
  * the stop of the counter add falls out, and must be exact to the unit; with
  * --rdpmc it is the difference of two RDPMC in user mode, nothing taken off.
- * --kernel counts kernel mode too: never exact.  Exit status: 0 all right, 1 some
- * count is wrong, 2 an event cannot be opened or was not counting all the time.
+ * --kernel counts kernel mode too: never exact.  In a guest of an AMD CPU each
+ * VM-entry may count: that is measured first, and a few more are right then.
+ * Exit status: 0 all right, 1 some count is wrong, 2 an event cannot be opened or was not counting all the time.
  *
  * Events: instructions branches cycles ref-cycles branch-misses
  * cache-references cache-misses, and rHEX.
@@ -116,6 +117,37 @@ static unsigned long long measure_rdpmc(const char *name, int fd, unsigned long 
 	return delta & ((1ULL << 48) - 1);
 }
 
+/*
+ * What does a VM-entry add to the count?  In a guest CPUID exits; without a
+ * hypervisor, or one that counts no entries, it is an instruction like any other.
+ */
+#define ENTRIES		1000
+
+static unsigned long long count_cpuids(int fd, unsigned long n)
+{
+	unsigned long long before[3] = {}, after[3] = {};
+
+	if (read(fd, before, sizeof(before)) < 0)
+		before[0] = 0;
+	ioctl(fd, PERF_EVENT_IOC_ENABLE, 0);
+	asm volatile("1:	xor %%eax, %%eax\n"
+		     "	cpuid\n"
+		     "	dec %%rsi\n"
+		     "	jnz 1b" : "+S"(n) : : "rax", "rbx", "rcx", "rdx", "cc");
+	ioctl(fd, PERF_EVENT_IOC_DISABLE, 0);
+	if (read(fd, after, sizeof(after)) != sizeof(after))
+		return 0;
+	return after[0] - before[0];
+}
+
+static unsigned int entry_adds(int fd, int branches)
+{
+	long long few = count_cpuids(fd, 1), many = count_cpuids(fd, 1 + ENTRIES);
+	long long more = many - few - (branches ? 1 : 4) * ENTRIES;
+
+	return more > 0 ? (more + ENTRIES / 2) / ENTRIES : 0;
+}
+
 /* What the count must be, or 0 when the program alone does not say. */
 static int expected(const struct perf_event_attr *attr, int rdpmc, unsigned long n,
 		    unsigned long long *val)
@@ -141,8 +173,8 @@ int main(int argc, char **argv)
 	static char *defaults[] = { "instructions", "branches", NULL };
 	struct perf_event_attr attr;
 	unsigned long n = 100000;
-	unsigned long long val, want;
-	int rdpmc = 0, ret = 0, i, fd;
+	unsigned long long val, want = 0, spare;
+	int rdpmc = 0, ret = 0, i, fd, known;
 	char **event;
 
 	for (i = 1; i < argc && argv[i][0] == '-'; i++) {
@@ -167,6 +199,10 @@ int main(int argc, char **argv)
 			ret = 2;
 			continue;
 		}
+		known = expected(&attr, rdpmc, n, &want);
+		spare = known ? entry_adds(fd, want < WORK_INSNS(n) / 2) : 0;
+		/* Interrupts of the host: some thousand instructions apart, at least. */
+		spare *= 10 + want / 20000;
 		if (rdpmc) {
 			val = measure_rdpmc(*event, fd, n);
 		} else {
@@ -175,11 +211,14 @@ int main(int argc, char **argv)
 		}
 		close(fd);
 
-		if (!expected(&attr, rdpmc, n, &want)) {
+		if (!known) {
 			printf("%s %llu - ok\n", *event, val);
 		} else {
-			printf("%s %llu %llu %s\n", *event, val, want, val == want ? "ok" : "WRONG");
-			if (val != want && !ret)
+			/* The single round that is taken off may have met entries, too. */
+			int good = val <= want + spare && val + (rdpmc ? 0 : spare) >= want;
+
+			printf("%s %llu %llu %s\n", *event, val, want, good ? "ok" : "WRONG");
+			if (!good && !ret)
 				ret = 1;
 		}
 	}
