@@ -293,6 +293,23 @@ guest_lmsw:
 	lmsw	%ax
 	hlt
 
+	.globl	guest_sti_hlt, guest_hlt
+guest_sti_hlt:
+	sti
+guest_hlt:
+	hlt
+	NOPS	11
+	cpuid
+	.globl	guest_paging, guest_paging_on
+	.code32
+guest_paging:
+	mov	$0x80000031, %eax
+	mov	%eax, %cr0
+guest_paging_on:
+	NOPS	5
+	cpuid
+	.code64
+
 	/* Handlers. */
 	.globl	h_iret, h_skip2, h_fault, h_eoi, h_pmi, h_nmi, h_bad, h_db
 h_iret:	iretq

@@ -36,7 +36,7 @@ extern u8 tss[104];
 
 extern u8 h_iret[], h_skip2[], h_fault[], h_eoi[], h_pmi[], h_nmi[], h_bad[], int_to_kernel[],
 	syscall_entry[], pmi_start[], guest_cpuid[], guest_wrmsr[], guest_lmsw[], vmx_exit[], h_db[],
-	user_tf[];
+	user_tf[], guest_hlt[], guest_sti_hlt[], guest_paging[], guest_paging_on[];
 
 static bool amd, icelake;
 static unsigned int nr, failed;
@@ -415,6 +415,14 @@ static void self_ipi(void)
 	LAPIC_REG(0x300) = 0x40051;
 }
 
+/* An interrupt that comes while a guest halts. */
+static void timer(u8 vector)
+{
+	LAPIC_REG(0x3e0) = 0xb;
+	LAPIC_REG(0x320) = vector;
+	LAPIC_REG(0x380) = 5000;
+}
+
 /* SVM. */
 
 static void put16(u32 off, u16 v) { *(u16 *)(vmcb + off) = v; }
@@ -508,6 +516,39 @@ static void svm_vmrun_overflow(void)
 	wrmsr(0xc0000302, 1);
 }
 
+/*
+ * A guest with nested paging, in protected mode, turns its own paging on and by that
+ * enters long mode; the hypervisor wants to know of writes to CR0 that change it.
+ */
+static void svm_paging(void)
+{
+	svm_setup(guest_paging);
+	put32(0x00c, 1u << 5 | 1u << 18 | 1u << 28);
+	put64(0x090, 1);		/* nested paging */
+	put64(0x0b0, cr(3));
+	put64(0x668, 0x0007040600070406);	/* PAT */
+	seg(0x410, 0x18, 0xc9b);
+	put64(0x4d0, rdmsr(0xc0000080) & ~(1ull << 10));
+	put64(0x558, 0x31);
+	svm_run("paging on, CR0 intercepted: guest", GUESTONLY, 0x65,
+		VMRUN_INSNS + 1, VMRUN_BRANCHES);
+	ok(get64(0x578) == (u64)guest_paging + 5 && get64(0x558) == 0x31 && !(get64(0x4d0) & 1 << 10),
+	   "paging on, CR0 intercepted: nothing has changed");
+	put64(0x578, (u64)guest_paging_on);
+	put64(0x558, 0x80000031);
+	put64(0x4d0, get64(0x4d0) | 1 << 10);
+	svm_run("paging on, by the hypervisor: guest", GUESTONLY, 0x72,
+		VMRUN_INSNS + 5, VMRUN_BRANCHES);
+
+	put64(0x578, (u64)guest_paging);
+	put64(0x558, 0x31);
+	put64(0x4d0, get64(0x4d0) & ~(1ull << 10));
+	put32(0x00c, 1u << 18 | 1u << 28);
+	svm_run("paging on, by the guest: guest", GUESTONLY, 0x72,
+		VMRUN_INSNS + 7, VMRUN_BRANCHES);
+	ok(get64(0x558) == 0x80000031 && get64(0x4d0) & 1 << 10, "paging on, by the guest: in long mode");
+}
+
 static void svm_cases(void)
 {
 	wrmsr(0xc0000080, rdmsr(0xc0000080) | 1 << 12);
@@ -559,6 +600,25 @@ static void svm_cases(void)
 		VMRUN_INSNS + 1, VMRUN_BRANCHES);
 	svm_setup(guest_lmsw);
 	svm_run("LMSW without it", GUESTONLY, 0x78, VMRUN_INSNS + 2, VMRUN_BRANCHES);
+
+	/* Halts with IF clear; by V_INTR_MASKING the host's IF counts. */
+	svm_setup(guest_hlt);
+	put32(0x00c, 1u << 0 | 1u << 18 | 1u << 28);
+	put32(0x060, 1u << 24);
+	asm volatile("clgi; sti");
+	timer(0x51);
+	svm_run("interrupt exits from HLT with IF clear: guest", GUESTONLY, 0x60,
+		VMRUN_INSNS + 1, VMRUN_BRANCHES);
+	asm volatile("nop; cli");
+
+	svm_setup(guest_sti_hlt);
+	put32(0x00c, 1u << 18 | 1u << 28);
+	put32(0x060, 1u << 24 | 1u << 20 | 1u << 16 | 1u << 8);	/* V_IRQ, of priority 1 */
+	put32(0x064, 0x40);
+	svm_run("virtual interrupt ends HLT: guest", GUESTONLY, 0x72,
+		VMRUN_INSNS + 14, VMRUN_BRANCHES + 1);
+
+	svm_paging();
 
 	wrmsr(0xc0000080, rdmsr(0xc0000080) & ~(1ull << 12));
 	program(GUESTONLY | HOSTONLY);
@@ -676,6 +736,103 @@ static void vmx_run(const char *name, void (*run)(void), u64 on, u64 exit, u64 k
 	expect(name, k, 0, b);
 }
 
+/*
+ * Posted interrupts: the notification is there when the guest is entered, or comes
+ * while it halts.
+ */
+static u8 apic_page[4096] __attribute__((aligned(4096)));
+static struct { u32 pir[8], on, rest[7]; } pid __attribute__((aligned(64)));
+
+#define NOTIFICATION 0x52
+
+static void posted_setup(const void *rip, u64 flags, u8 rvi)
+{
+	unsigned int i;
+
+	vmx_setup(rip, 0xf, 0);
+	vmwrite(0x4000, adjust(1 << 0 | 1 << 7, 0x481));	/* external interrupts exit, posted */
+	vmwrite(0x4002, adjust(1 << 21 | 1 << 28 | 1u << 31, 0x482));	/* TPR shadow, HLT does not exit */
+	vmwrite(0x401e, adjust(1 << 9, 0x48b));		/* virtual-interrupt delivery */
+	vmwrite(0x400c, vmread(0x400c) | 1 << 15);	/* acknowledge at exit */
+	vmwrite(0x2012, (u64)apic_page);
+	vmwrite(0x2016, (u64)&pid);
+	vmwrite(0x0002, NOTIFICATION);
+	for (i = 0; i < 8; i++) {
+		*(u32 *)(apic_page + 0x100 + 16 * i) = 0;
+		*(u32 *)(apic_page + 0x200 + 16 * i) = 0;
+		pid.pir[i] = 0;
+	}
+	for (i = 0; i < 4; i++)
+		vmwrite(0x201c + 2 * i, 0);
+	vmwrite(0x401c, 0);
+	vmwrite(0x0810, rvi);
+	*(u32 *)(apic_page + 0x200 + rvi / 32 * 16) = rvi ? 1u << rvi % 32 : 0;
+	vmwrite(0x6820, flags);
+}
+
+static void post(u8 vector)
+{
+	pid.pir[vector / 32] |= 1u << vector % 32;
+	pid.on = 1;
+}
+
+static void notify(void)
+{
+	LAPIC_REG(0x300) = 0x40000 | NOTIFICATION;
+}
+
+/* Nothing is left in the descriptor and in the real APIC, and this in the guest's. */
+static void posted_is(const char *name, u64 status, u32 virr)
+{
+	bool good = vmread(0x0810) == status && *(u32 *)(apic_page + 0x220) == virr && !pid.on;
+	unsigned int i;
+
+	for (i = 0; i < 8; i++)
+		good &= !pid.pir[i] && !LAPIC_REG(0x100 + 16 * i) && !LAPIC_REG(0x200 + 16 * i);
+	is(name, "guest interrupt status", vmread(0x0810), status);
+	ok(good, name);
+}
+
+static void posted_cases(void)
+{
+	posted_setup(guest_cpuid, 0x202, 0);
+	post(0x40);
+	notify();
+	vmx_run("posted interrupt: guest", case_vmlaunch, 0, 10, 11, 1);
+	posted_is("posted interrupt: is in service", 0x4000, 0);
+
+	/* A hypervisor takes it from the descriptor just before the entry. */
+	posted_setup(guest_cpuid, 0x202, 0);
+	pid.on = 1;
+	notify();
+	vmx_run("notification of nothing: guest", case_vmlaunch, 0, 10, 10, 0);
+	posted_is("notification of nothing: nothing in service", 0, 0);
+
+	posted_setup(guest_cpuid, 2, 0x48);
+	post(0x40);
+	notify();
+	vmx_run("posted interrupt below one that waits: guest", case_vmlaunch, 0, 10, 10, 0);
+	posted_is("posted interrupt below one that waits: both wait", 0x48, 0x101);
+
+	posted_setup(guest_hlt, 0x202, 0);
+	post(0x40);
+	timer(NOTIFICATION);
+	vmx_run("posted interrupt ends HLT: guest", case_vmlaunch, 0, 10, 13, 1);
+	posted_is("posted interrupt ends HLT: is in service", 0x4000, 0);
+
+	posted_setup(guest_hlt + 1, 0x202, 0x40);
+	vmwrite(0x4826, 1);
+	vmx_run("virtual interrupt of a guest that is entered halted: guest", case_vmlaunch, 0, 10, 12, 1);
+
+	posted_setup(guest_sti_hlt, 2, 0x40);
+	vmx_run("virtual interrupt ends HLT: guest", case_vmlaunch, 0, 10, 14, 1);
+
+	posted_setup(guest_hlt, 2, 0);
+	timer(0x51);
+	vmx_run("interrupt exits from HLT with IF clear: guest", case_vmlaunch, 0, 1, 1, 0);
+	LAPIC_REG(0xb0) = 0;		/* acknowledged at exit */
+}
+
 static void vmx_cases(void)
 {
 	u64 ptr = (u64)vmxon_page;
@@ -708,6 +865,8 @@ static void vmx_cases(void)
 	self_ipi();
 	vmx_run("interrupt that waits exits at once: guest", case_vmlaunch, 0, 1, 0, 0);
 	asm volatile("sti; nop; cli");
+
+	posted_cases();
 
 	vmx_setup(guest_wrmsr, 0xf, 0);
 	store_list[0].index = 0x38f;
