@@ -540,6 +540,10 @@ static void svm_paging(void)
 	svm_run("paging on, by the hypervisor: guest", GUESTONLY, 0x72,
 		VMRUN_INSNS + 5, VMRUN_BRANCHES);
 
+	/* Of the rules for that none is about the type of the TSS. */
+	asm volatile("vmsave %0" :: "a"(vmcb) : "memory");
+	put16(0x492, 0x83);
+	asm volatile("vmload %0" :: "a"(vmcb) : "memory");
 	put64(0x578, (u64)guest_paging);
 	put64(0x558, 0x31);
 	put64(0x4d0, get64(0x4d0) & ~(1ull << 10));
@@ -547,6 +551,8 @@ static void svm_paging(void)
 	svm_run("paging on, by the guest: guest", GUESTONLY, 0x72,
 		VMRUN_INSNS + 7, VMRUN_BRANCHES);
 	ok(get64(0x558) == 0x80000031 && get64(0x4d0) & 1 << 10, "paging on, by the guest: in long mode");
+	put16(0x492, 0x8b);
+	asm volatile("vmload %0" :: "a"(vmcb) : "memory");
 }
 
 static void svm_cases(void)
