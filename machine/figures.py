@@ -59,10 +59,10 @@ GOAL = {"intel": 24, "amd": 20}
 
 class Step:
     """@lines that the script printed, and of the windows closed in it the records over all processors,
-    by number, in turn."""
+    by number, in turn; in @by_cpu the last of each processor, by number and processor."""
 
     def __init__(self):
-        self.lines, self.closed = [], {}
+        self.lines, self.closed, self.by_cpu = [], {}, {}
 
 
 class Run:
@@ -110,6 +110,8 @@ class Run:
                 step = names.get(record["window"], step)	# mwindow makes marks of its own
             elif is_window(record) and step:
                 step.closed.setdefault(record["window"], []).append(record)
+            elif record.get("event") == "close" and step:
+                step.by_cpu[record["window"], record["per"]] = record
 
 
 def wait(runs):
