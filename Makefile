@@ -13,7 +13,7 @@ help: ## this list
 	@echo "Mediated PMU for KVM on Linux 6.12: what can be made"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16 | sed 's/^/  /'
 
-demo: ready ## the feature at work, on an Intel and an AMD model: four tables
+demo: ready ## the feature at work, on an Intel and an AMD model: five tables
 	@demo/run
 
 check: ready ## all tests; the last line is "N passed, N failed"

@@ -24,6 +24,7 @@
 static const unsigned int config[NR_EVENTS] = {
 	PERF_COUNT_HW_INSTRUCTIONS, PERF_COUNT_HW_BRANCH_INSTRUCTIONS,
 };
+
 static const unsigned int per_loop[NR_EVENTS] = { 7, 3 };
 
 static struct {
@@ -73,7 +74,8 @@ static void open_all(void)
 			attr.config = config[i];
 			fd = my_syscall5(__NR_perf_event_open, &attr, -1, cpus[cpu].nr, -1, 0);
 			if (fd < 0) {
-				fprintf(stderr, "smp-count: CPU %d: cannot open: error %d\n", cpus[cpu].nr, -fd);
+				fprintf(stderr, "smp-count: CPU %d: cannot open: error %d\n",
+					cpus[cpu].nr, -fd);
 				exit(2);
 			}
 			cpus[cpu].fd[i] = fd;
@@ -140,7 +142,8 @@ static void children(unsigned long loops, unsigned int rounds)
 }
 
 /* Not inlined: the same instructions each time, but for @loops. */
-static __attribute__((noinline)) void window(unsigned int id, unsigned long loops, unsigned int rounds)
+static __attribute__((noinline))
+void window(unsigned int id, unsigned long loops, unsigned int rounds)
 {
 	read_all(0);
 	out32(PMU_LOG_OPEN, id);
