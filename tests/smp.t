@@ -37,7 +37,7 @@ def test(arg, extra):
     out = os.path.join(BUILD, "check", "logs", "smp@" + arg)
     run = subprocess.Popen([os.path.join(TOP, "machine", "run"), "--model", model, "--script",
                             os.path.join(TOP, "tests", "smp.sh"), "--no-skip", "--out", out, "--cpus", str(cpus),
-                            "--cmdline", f"VCPUS={vcpus}", "--timeout", str(450 * max(1, vcpus // 2)), *extra],
+                            "--cmdline", f"VCPUS={vcpus}", "--timeout", str(900 * max(1, vcpus // 2)), *extra],
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     smp, perf = {}, {}
     for line in run.stdout:
