@@ -7,17 +7,29 @@
 vcpus=${VCPUS:-2}
 LOOPS=20000 ROUNDS=6 PERIOD=50021
 
+# On AMD the entry of a guest counts as an instruction of it; the oracle of smp.t has it too.
+case $MODEL in
+intel*) near=0 ;;
+*) near=1000 ;;	# a thousandth
+esac
+
 # What smp-count must print of N vCPUs in window ID, with HOW_OFTEN times the loops.
-each() { # ID N HOW_OFTEN
-	for nr in 0 1 2 3; do
-		[ $nr = "$2" ] && break
-		echo "smp $1 $nr $((7 * LOOPS * $3 * ROUNDS)) $((3 * LOOPS * $3 * ROUNDS))"
-	done
+right() { # ID N HOW_OFTEN
+	cat /tmp/counts
+	awk -v id="$1" -v n="$2" -v loops=$((LOOPS * ROUNDS * $3)) -v near=$near '
+		{
+			off = $4 - 7 * loops
+			if (off < 0)
+				off = -off
+			bad += NF != 5 || $1 != "smp" || $2 != id || $3 != NR - 1 ||
+			       off > (near ? 7 * loops / near : 0) || $5 != 3 * loops
+		}
+		END { exit bad || NR != n }' /tmp/counts
 }
 count_begin() { guest_begin "$1" "smp-count $2 $((LOOPS * $4)) $ROUNDS"; }
 count_end() { # GUEST ID N HOW_OFTEN NAME
 	guest_end "$1" >/tmp/counts
-	is "$(cat /tmp/counts)" "$(each "$2" "$3" "$4")" "$5: counts of $3 vCPUs"
+	check "$5: counts of $3 vCPUs" right "$2" "$3" "$4"
 }
 # The same where nobody else counts or works: the oracle's window has it too.
 count() { count_begin "$@"; count_end "$@"; grep ^smp /tmp/counts; }
@@ -120,8 +132,8 @@ done
 # A program that moves from vCPU to vCPU: with each of its processes.
 # shellcheck disable=SC2046
 set -- $(moves_of_a_task 00001) $(moves_of_a_task $((LOOPS + 1)))
-is "$(($4 - $1)) $(($5 - $2))" "$((7 * LOOPS * ROUNDS * vcpus)) $((3 * LOOPS * ROUNDS * vcpus))" \
-	"a program that moves between vCPUs: exact"
+echo "smp 0 0 $((($4 - $1) / vcpus)) $((($5 - $2) / vcpus))" >/tmp/counts
+check "a program that moves between vCPUs: its counts" right 0 1 1
 check "... it has moved $6 times" [ "$6" -ge $((ROUNDS * vcpus / 2)) ]
 mark stat
 moving_begin a
@@ -159,6 +171,7 @@ if [ "$CPUS" -gt 1 ]; then
 		sleep 0.1
 		echo 1 >/sys/devices/system/cpu/cpu1/online
 		count_end a 16$i "$vcpus" 20 "a CPU goes and comes"
+		grep ^smp /tmp/counts
 	done
 	place a
 	mark cpu
