@@ -4,10 +4,12 @@
 # what is named here.
 
 own="mediated_pmu_leak_test mediated_pmu_test mediated_pmu_pmi_test mediated_pmu_reserve_test mediated_pmu_nested_test mediated_pmu_fuzz_test"
+own="$own mediated_pmu_emulation_test mediated_pmu_filter_test mediated_pmu_nested_entry_test"
 # For machine/run, which looks for what to bring: selftest mediated_pmu_test,
 # selftest mediated_pmu_pmi_test, selftest mediated_pmu_leak_test,
 # selftest mediated_pmu_reserve_test, selftest mediated_pmu_nested_test,
-# selftest mediated_pmu_fuzz_test.
+# selftest mediated_pmu_fuzz_test, selftest mediated_pmu_emulation_test,
+# selftest mediated_pmu_filter_test, selftest mediated_pmu_nested_entry_test.
 
 # A point each: the test ran and passed, and skipped no part of itself when that
 # would have been possible.  $own cannot do all in both modes.
