@@ -1,0 +1,17 @@
+# shellcheck shell=sh
+# Random orders of what guests, the host and the hardware do to a PMU, compared with
+# a model of one that nobody virtualizes.  orders=SEED,NUMBER,DELAY on the command
+# line says where to begin, how many sequences, and how late the machine makes PMIs
+# (--quirk late=N or skid=N), in steps.  Half of them run with the NMI watchdog.
+kvm_mode_is_as_given
+orders=$(sed -n 's/.*\borders=\([0-9,]*\).*/\1/p' /proc/cmdline)
+seed=${orders%%,*}
+delay=${orders##*,}
+number=${orders#*,}
+number=$((${number%,*} / 2))
+for watchdog in 0 1; do
+	echo $watchdog >/proc/sys/kernel/nmi_watchdog
+	selftest mediated_pmu_orders_test -s "$seed" -n $number -d "$delay"
+	seed=$((seed + number))
+done
+is "$(dmesg | grep -ci 'NMI received for unknown reason')" 0 "no unknown NMI"
