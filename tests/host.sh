@@ -86,7 +86,7 @@ more() { # OPTION... COMMAND, its last word a number
 lines() { for l_ in "$@"; do echo "$l_"; done; }
 
 # A perf that includes guests, until told to end.
-mkfifo /tmp/on /tmp/off
+mkfifo /tmp/on /tmp/off /tmp/old
 including_start() {
 	perf stat -x, -a -e instructions:GH -o /tmp/including sh -c 'echo >/tmp/on; read -r l </tmp/off' &
 	including=$!
@@ -107,13 +107,37 @@ counters_free() {
 watchdog() { echo "$1" >/proc/sys/kernel/nmi_watchdog; }
 nmis() { awk '$1 == "NMI:" { print $2 }' /proc/interrupts; }
 
+# An event alone and in a group, with the one or the other as its leader: times follow
+# from the event's own attributes.
+clocks="cpu:cpu-clock:G cpu:cpu-clock: cpu:cpu-clock:G cpu:cpu-clock:S cpu:branches:uS \
+	cpu:cpu-clock: cpu:cpu-clock:GS cpu:branches:uS cpu:branches:u cpu:cpu-clock:GS cpu:cpu-clock:S"
+
+clocks_window() { # ID
+	guest_prints
+	# shellcheck disable=SC2086
+	host-count quiet "$1" $((LOOPS / 10)) 15 cpu:instructions:uD $clocks
+	wait $printing
+}
+
+# The same beside a guest that counts nothing.
+idle_window() { # ID MEDIATED CPU
+	kvm_mediated "$2"
+	guest_start g --cpu "$3"
+	clocks_window "$1"
+	kill "$guest_pid"
+	wait "$guest_pid"
+	rm -r /tmp/guest.g
+}
+
 # One CPU, all on it.
 beside() {
 	# For comparison: nothing takes the counters away, kernel mode is exact too.
 	host-count quiet 100 $((LOOPS / 10)) 5 cpu:instructions:uD cpu:instructions:kD cpu:branches:uD cpu:branches:kD
 
-	# Who comes first has it.
+	# Who comes first has it, even if it comes before the module.
+	kvm_mediated N
 	including_start
+	kvm_mediated "${MEDIATED:-Y}"
 	guest_boot refused
 	refused=$guest_pid
 	# It takes some seconds; one that runs must not go on.
@@ -127,9 +151,23 @@ beside() {
 	including_end
 	check "... and perf has counted: $including" [ "$including" -gt 1000 ]
 
+	# Events in turns since before the module, and one that needs no counter.
+	twelve=
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12; do twelve="$twelve cpu:branches:u"; done
+	kvm_mediated N
+	# shellcheck disable=SC2086
+	host-count old-pages off 40 cpu:cpu-clock: $twelve </tmp/old >/tmp/old-pages 2>&1 &
+	old_pages=$!
+	exec 3>/tmp/old
+	sleep 0.1
+	kvm_mediated "${MEDIATED:-Y}"
+
 	busy_start
 	mark guest
-	is "$(all_guests)" "<not supported>" "perf cannot count guests beside one"
+	echo >&3
+	wait $old_pages
+	is $? 0 "pages of events since before KVM was there: $(tail -n 1 /tmp/old-pages)"
+	exec 3>&-
 
 
 	# A task's events: alone, pinned, of what it forks; those of a cgroup.
@@ -164,17 +202,19 @@ beside() {
 	for t in /proc/"$qemu"/task/*; do threads="$threads ${t##*/}:instructions:u"; done
 	guest_prints
 	# shellcheck disable=SC2086
-	host-count quiet 110 $((LOOPS / 10)) 15 cpu:instructions:uD cpu:instructions:kD cpu:cycles:uD cpu:branches:u cpu:cpu-clock: \
+	host-count quiet 110 $((LOOPS / 10)) 15 cpu:instructions:uD cpu:instructions:kD cpu:cycles:uD cpu:branches:u cpu:cpu-clock:G cpu:cpu-clock: \
 		$printing:instructions:u $threads
 	wait $printing
 
 	# Cgroups: what is not the VM's is the other's.
 	echo 0 >$CG/work/cgroup.procs
 	guest_prints
-	host-count quiet 120 $((LOOPS / 10)) 15 cpu:instructions:u cpu:cpu-clock: \
-		$CG/vm:instructions:u $CG/vm:cpu-clock: $CG/work:instructions:u $CG/work:cpu-clock:
+	host-count quiet 120 $((LOOPS / 10)) 15 cpu:instructions:u cpu:cpu-clock:G cpu:cpu-clock: \
+		$CG/vm:instructions:u $CG/vm:cpu-clock:G $CG/vm:cpu-clock: \
+		$CG/work:instructions:u $CG/work:cpu-clock:G $CG/work:cpu-clock:
 	wait $printing
 	echo 0 >$CG/cgroup.procs
+	clocks_window 180
 	mark windows
 
 	# The watchdog goes and comes.
@@ -185,12 +225,10 @@ beside() {
 	is "$(more -e instructions:uH,branches:uH work-loop)" "$both" \
 		"NMI watchdog off: exact"
 	# By turns, of a CPU; the watchdog would be one more to share the counters.
-	twelve=
-	for i in 1 2 3 4 5 6 7 8 9 10 11 12; do twelve="$twelve cpu:branches:u"; done
 	echo 1 >$MUX
 	guest_prints
 	# shellcheck disable=SC2086
-	host-count window 130 200000 15 cpu:branches:uD cpu:cpu-clock: $twelve
+	host-count window 130 200000 15 cpu:branches:uD cpu:cpu-clock:G cpu:cpu-clock: $twelve
 	wait $printing
 	echo 4 >$MUX
 	guest g 'kill -CONT $(cat /tmp/rounds.pid)'
@@ -219,6 +257,12 @@ beside() {
 	including_start
 	including_end
 	check "perf counts guests again when they are gone: $including" [ "$including" -gt 1000 ]
+
+	# A guest without a PMU, and one that does not use its own; then with the parameter off.
+	idle_window 150 "${MEDIATED:-Y}" host,pmu=off
+	idle_window 160 "${MEDIATED:-Y}" host,pmu=on
+	idle_window 170 N host,pmu=on
+	mark others
 	is "$(dmesg | grep -ci 'NMI received for unknown reason')" 0 "no unknown NMI"
 }
 
@@ -237,15 +281,17 @@ counters_used() {
 	done | grep -c '[1-9a-f]'
 }
 
-# The VM's cgroup on the guest's CPU: a hardware event has lost the guest's time, and
-# none has more time than there was.  With lockdep and KASAN the host has more than half of it.
+# The VM's cgroup on the guest's CPU: events that exclude guests have lost the guest's
+# time, the others have not, and none has more time than there was.  With lockdep and
+# KASAN the host has more than half of it.
 cgroup_times() { # MILLISECONDS
 	awk -F, -v most="$1" '
 		$4 == "vm" { time[$3] = $5 }
 		END {
-			hard = time["instructions:uH"]; soft = time["cpu-clock"]
-			printf "enabled %d ns, of which %d ns not for guests\n", soft, hard
-			exit !(hard > 0) || hard > soft * 4 / 5 || soft > most * 1000000
+			hard = time["instructions:uH"]; soft = time["cpu-clock:H"]; all = time["cpu-clock:GH"]
+			printf "enabled %d ns, of which %d and %d ns not for guests\n", all, hard, soft
+			exit !(hard > 0) || hard > all * 4 / 5 || all > most * 1000000 ||
+				soft > hard * 1.01 || soft < hard * 0.99
 		}' /tmp/cgroup.out
 }
 
@@ -285,7 +331,7 @@ hotplug() {
 	all=$!
 	(exec perf stat -x, -e instructions:uH -o /tmp/task.out -p $sleeper until_end 2) &
 	task=$!
-	(exec perf stat -x, -C 1 -e instructions:uH,cpu-clock -G vm,vm -o /tmp/cgroup.out until_end 3) &
+	(exec perf stat -x, -C 1 -e instructions:uH,cpu-clock:GH,cpu-clock:H -G vm,vm,vm -o /tmp/cgroup.out until_end 3) &
 	cgroup=$!
 	until [ -e /tmp/until.1 ] && [ -e /tmp/until.2 ] && [ -e /tmp/until.3 ]; do sleep 0.1; done
 	sleep 0.5
@@ -311,7 +357,7 @@ hotplug() {
 	check "times of the VM's cgroup, of events that have seen it go" cgroup_times $((10 * (end - start) + 3000))
 
 	# New ones, on the CPU that was away.
-	perf stat -x, -C 1 -e instructions:uH,cpu-clock -G vm,vm -o /tmp/cgroup.out sleep 0.5
+	perf stat -x, -C 1 -e instructions:uH,cpu-clock:GH,cpu-clock:H -G vm,vm,vm -o /tmp/cgroup.out sleep 0.5
 	check "times of the VM's cgroup, on the CPU that is back" cgroup_times 1000
 	is "$(all_guests)" "<not supported>" "perf cannot count guests beside one"
 	busy_stop

@@ -17,6 +17,10 @@ STEP = 10		# ns of the machine's clock
 SWITCH = 8000
 # Those between which the clock of the times stands: less, the events are outside.
 CLOCK = 3000
+# Events are read one after the other: their times may differ by as many ns.
+NEAR = 2000
+# More of them than there are counters, if there are many.
+BY_TURNS = "cpu:branches:u"
 ORACLE = {"instructions": "retired", "branches": "branches", "cycles": "steps"}
 
 
@@ -61,6 +65,26 @@ def counts(model, what, window, beside):
             ok(abs(count - true) <= near, f"{label} is the oracle's {true}", f"perf {count}")
 
 
+def times(label, window, target, guests=True):
+    """Those of events of @target, each by its own attributes: guest time is left out of all that
+    exclude guests, and nothing else is."""
+    own = [(event, value) for event, value in window.events if event.startswith(target + ":")]
+    including = [value for event, value in own if "G" in event[len(target):].split(":")[2]]
+    excluding = [(event, value) for event, value in own if "G" not in event[len(target):].split(":")[2]]
+    full = including[0][1]
+    least = window.guest * STEP if guests else 0
+    left_out = [full - value[1] for _, value in excluding]
+    ok(all(least - NEAR <= n <= least + window.entries * CLOCK * STEP if guests else abs(n) <= NEAR for n in left_out),
+       f"{label}: time_enabled of {len(excluding)} events that exclude guests leaves out the guest's {least} ns and "
+       f"{max(left_out) - least} more, for {window.entries} entries",
+       *(f"{event}: {full} - {value[1]} = {full - value[1]} ns" for event, value in excluding))
+    ok(all(abs(value[1] - full) <= NEAR for value in including),
+       f"{label}: that of {len(including)} events that do not exclude them leaves nothing out", str(including))
+    by_turns = sum(event == BY_TURNS for event, _ in own) > 4
+    on_counter = [value for event, value in own if event != BY_TURNS or not by_turns]
+    ok(all(value[1] == value[2] for value in on_counter), f"{label}: time_running is time_enabled", str(on_counter))
+
+
 def test(arg, extra):
     model, cpus = re.fullmatch(r"(.*?)(?:x(\d))?", arg).groups()
     label = model + (f", {cpus} CPUs" if cpus else "")
@@ -88,14 +112,16 @@ def test(arg, extra):
 
     log = windows(out)
     try:
-        alone, tasks, cgroups, turns = (Window(n, perf, log) for n in (100, 110, 120, 130))
+        alone, tasks, cgroups, turns, groups, without, idle, off = (
+            Window(n, perf, log) for n in (100, 110, 120, 130, 180, 150, 160, 170))
         watchdog = log[140]
     except KeyError as missing:
         ok(False, f"{label}: windows", f"no window {missing}")
         return
 
-    ok(alone.entries == 0 and all(w.entries > 50 and w.guest > 2000000 for w in (tasks, cgroups, turns)),
-       f"{label}: the guest was busy in windows", *(f"{w.entries} entries, {w.guest} steps" for w in (tasks, cgroups, turns)))
+    beside = (tasks, cgroups, turns, groups, without, idle, off)
+    ok(alone.entries == 0 and all(w.entries > 50 and w.guest > 2000000 for w in beside),
+       f"{label}: the guest was busy in windows", *(f"{w.entries} entries, {w.guest} steps" for w in beside))
     counts(label, "before there are guests", alone, False)
     counts(label, "beside a guest", tasks, True)
     counts(label, "beside a guest, with cgroups", cgroups, True)
@@ -105,22 +131,19 @@ def test(arg, extra):
     own = [value[0] for event, value in tasks.events if re.match(r"(self|\d+):instructions:u", event)]
     ok(len(own) > 3 and sum(own) == cpu and sum(n > 0 for n in own) >= 3,
        f"{label}: all tasks together have the CPU's instructions:u, QEMU's too", f"{own}, {cpu}")
-    cpu, cpu_clock = cgroups.get("cpu:instructions:u"), cgroups.get("cpu:cpu-clock:")
-    vm, vm_clock = cgroups.get("/tmp/cgroup/vm:instructions:u"), cgroups.get("/tmp/cgroup/vm:cpu-clock:")
-    work, work_clock = cgroups.get("/tmp/cgroup/work:instructions:u"), cgroups.get("/tmp/cgroup/work:cpu-clock:")
+    cpu, cpu_clock = cgroups.get("cpu:instructions:u"), cgroups.get("cpu:cpu-clock:G")
+    vm, vm_clock = cgroups.get("/tmp/cgroup/vm:instructions:u"), cgroups.get("/tmp/cgroup/vm:cpu-clock:G")
+    work, work_clock = cgroups.get("/tmp/cgroup/work:instructions:u"), cgroups.get("/tmp/cgroup/work:cpu-clock:G")
     ok(vm[0] > 0 and vm[0] + work[0] == cpu[0], f"{label}: all cgroups together have the CPU's instructions:u",
        f"{vm[0]} + {work[0]}, {cpu[0]}")
 
-    # Times: guest time is left out, of the CPU's and the VM's, and nothing else is.
-    for what, hard, soft, window in (("a CPU", tasks.get("cpu:instructions:uD"), tasks.get("cpu:cpu-clock:"), tasks),
-                                     ("a cgroup with a VM", vm, vm_clock, cgroups),
-                                     ("a CPU, by turns", turns.get("cpu:branches:uD"), turns.get("cpu:cpu-clock:"), turns)):
-        least = window.guest * STEP
-        left_out = soft[1] - hard[1]
-        ok(least <= left_out <= least + window.entries * CLOCK * STEP,
-           f"{label}: time_enabled of {what} leaves out the guest's {least} ns and "
-           f"{(left_out - least) / STEP / window.entries:.0f} steps for each entry", f"{soft[1]} - {hard[1]} ns")
-        ok(hard[1] == hard[2], f"{label}: time_running of {what} is time_enabled", str(hard))
+    # Times.
+    for what, window, target in (("a CPU", tasks, "cpu"), ("a CPU, with cgroups", cgroups, "cpu"),
+                                 ("a cgroup with a VM", cgroups, "/tmp/cgroup/vm"), ("a CPU, by turns", turns, "cpu"),
+                                 ("in groups", groups, "cpu"), ("beside a guest without a PMU", without, "cpu"),
+                                 ("beside a guest that counts nothing", idle, "cpu")):
+        times(f"{label}: {what}", window, target)
+    times(f"{label}: parameter off", off, "cpu", False)
     # No guest is in this cgroup.  The events are read one after the other.
     ok(abs(work[1] - work_clock[1]) <= 100, f"{label}: time_enabled of another cgroup leaves nothing out",
        f"{work[1]}, {work_clock[1]}")
@@ -131,7 +154,7 @@ def test(arg, extra):
 
     # By turns.
     true = turns.oracle("user", "branches")
-    each = [value for event, value in turns.events if event == "cpu:branches:u"]
+    each = [value for event, value in turns.events if event == BY_TURNS]
     ok(turns.get("cpu:branches:uD")[0] == true, f"{label}: by turns: the pinned one is the oracle's {true}")
     scaled = [int(count * enabled / running) for count, enabled, running in each]
     # Ten times 14 ms of work, a turn is 1 ms: each is some turns more or less on its counter.
@@ -140,7 +163,7 @@ def test(arg, extra):
     free = {"intel": 7, "amd": 5}[model[:model.index("-")]]
     # Between two turns there is nobody's time.  They are read one after the other, so the
     # time that they share is that from before the first reading to after the last.
-    share = sum(value[2] for event, value in perf[130] if event == "cpu:branches:u")
+    share = sum(value[2] for event, value in perf[130] if event == BY_TURNS)
     share /= dict(perf[130])["all"][1]
     ok(free * 0.98 <= share <= free and all(running < enabled for _, enabled, running in each),
        f"{label}: by turns: {share:.3f} of {free} counters in use, each in turn", str(each))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What perf(1) cannot do in the host, beside guests.  All events exclude guests.
+ * What perf(1) cannot do in the host, beside guests.
  *
  * host-count window ID LOOPS MS EVENT...
  *	Read each event, open window ID of the machine log, ten times run the block of
@@ -22,6 +22,9 @@
  * host-count pages on|off ROUNDS EVENT...
  *	Compare each event's page with read(), when it is on a counter, or when not.
  *
+ * host-count old-pages on|off ROUNDS EVENT...
+ *	The same, but wait for a byte from standard input once the pages are there.
+ *
  * host-count come-and-go CPU TIMES
  *	Open an event of that CPU, which must count, and close it, again and again; each
  *	time have what it left in its counter cleared, as for tasks that may use RDPMC.
@@ -31,7 +34,8 @@
  *
  * EVENT is TARGET:NAME:FLAGS.  TARGET: cpu, i.e. CPU 0; self; a thread's number; a
  * cgroup's directory.  NAME: instructions branches cycles cpu-clock.  FLAGS: u, k for
- * one mode, D for pinned.
+ * one mode, D for pinned, G for one that does not exclude guests, S for one in the group
+ * of the last without S.
  */
 #include <linux/perf_event.h>
 #include "block.h"
@@ -45,7 +49,7 @@ struct value {
 
 struct event {
 	const char *name;
-	int fd;
+	int fd, software;
 	struct perf_event_mmap_page *page;
 	struct value before, after;
 };
@@ -66,7 +70,8 @@ static void event_open(const char *spec)
 	struct event *event = &events[nr_events];
 	struct perf_event_attr attr;
 	char target[128], *name, *flags;
-	int pid = -1, cpu = 0, perf_flags = 0;
+	int pid = -1, cpu = 0, perf_flags = 0, leader = -1;
+	static int last_leader = -1;
 
 	if (nr_events == MAX_EVENTS)
 		die(spec, "too many events");
@@ -82,12 +87,13 @@ static void event_open(const char *spec)
 
 	memset(&attr, 0, sizeof(attr));
 	attr.size = sizeof(attr);
-	attr.exclude_guest = 1;
+	attr.exclude_guest = !strchr(flags, 'G');
 	attr.exclude_kernel = !!strchr(flags, 'u');
 	attr.exclude_user = !!strchr(flags, 'k');
 	attr.pinned = !!strchr(flags, 'D');
 	attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
 	if (!strcmp(name, "cpu-clock")) {
+		event->software = 1;
 		attr.type = PERF_TYPE_SOFTWARE;
 		attr.config = PERF_COUNT_SW_CPU_CLOCK;
 	} else if (!strcmp(name, "cycles")) {
@@ -112,12 +118,16 @@ static void event_open(const char *spec)
 		pid = strtoul(target, NULL, 10);
 		cpu = -1;
 	}
+	if (strchr(flags, 'S'))
+		leader = last_leader;
 	event->name = spec;
-	event->fd = my_syscall5(__NR_perf_event_open, &attr, pid, cpu, -1, perf_flags);
+	event->fd = my_syscall5(__NR_perf_event_open, &attr, pid, cpu, leader, perf_flags);
 	if (event->fd < 0) {
 		fprintf(stderr, "host-count: %s: cannot open: error %d\n", spec, -event->fd);
 		exit(2);
 	}
+	if (leader < 0)
+		last_leader = event->fd;
 	nr_events++;
 }
 
@@ -251,7 +261,7 @@ static void map_all(void)
 		events[i].page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, events[i].fd, 0);
 		if (events[i].page == MAP_FAILED)
 			die(events[i].name, "no page");
-		if (!events[i].page->cap_user_rdpmc)
+		if (!events[i].page->cap_user_rdpmc && !events[i].software)
 			die(events[i].name, "page without RDPMC");
 	}
 }
@@ -276,6 +286,9 @@ static int page_check(struct event *e, int *on_counter)
 	/* An event that waits for its turn need not have a clock to go on with. */
 	if (!page_timed && !*on_counter)
 		low.enabled = low.running = 0;
+	/* Software events have no counter that the page could go on with. */
+	if (e->software)
+		v.count = low.count;
 	return between("count", e->name, low.count, v.count, high.count, 0) &
 	       between("time_enabled", e->name, low.enabled, v.enabled, high.enabled, 2) &
 	       between("time_running", e->name, low.running, v.running, high.running, 2);
@@ -343,11 +356,14 @@ static int test_rdpmc(int rounds, unsigned long loops, char **indices)
 }
 
 /* Only those that are on a counter, or only those that are not. */
-static int test_pages(int rounds, int which)
+static int test_pages(int rounds, int which, int wait)
 {
 	int i, round, right, on_counter, compared = 0, bad = 0;
+	char c;
 
 	map_all();
+	if (wait && read(0, &c, 1) != 1)
+		die("old-pages", "nothing to wait for");
 	for (round = 0; round < rounds; round++) {
 		work_block(20000, &word);
 		if (round % 4 == 3)
@@ -444,10 +460,10 @@ int main(int argc, char **argv)
 		return come_and_go(strtoul(argv[2], NULL, 10), strtoul(argv[3], NULL, 10));
 	if (argc > 2 && !strcmp(argv[1], "children"))
 		return children(strtoul(argv[2], NULL, 10));
-	if (argc > 4 && !strcmp(argv[1], "pages")) {
+	if (argc > 4 && (!strcmp(argv[1], "pages") || !strcmp(argv[1], "old-pages"))) {
 		for (i = 4; i < argc; i++)
 			event_open(argv[i]);
-		return test_pages(strtoul(argv[3], NULL, 10), !strcmp(argv[2], "on"));
+		return test_pages(strtoul(argv[3], NULL, 10), !strcmp(argv[2], "on"), argv[1][0] == 'o');
 	}
 	die("usage", "see the source");
 	return 2;
