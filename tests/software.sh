@@ -25,7 +25,8 @@ intel*)
 	*) writes_self=14 pfm_pmu=icl papi_counters=20 papi_insns=$pfm_insns papi_branches=$pfm_branches ;;
 	esac ;;
 *)
-	writes_self=6
+	# Half of them for what VM-entries add.
+	writes_self=12
 	host_events="cycles instructions branches branch-misses r0129"
 	mux="r00c0 r00c2 r0129 r0229 r00c0 r00c2 r0129 r0229 r00c0 r00c2"
 	pfm_insns=RETIRED_INSTRUCTIONS pfm_branches=RETIRED_BRANCH_INSTRUCTIONS
@@ -44,6 +45,14 @@ PERIOD=100003
 # All others use software events, tracepoints, breakpoints, or none.
 PERF_TESTS="4 8 28 35 71"
 PERF_TESTS_OK="4.2 4.3 8 28 35 71.1"
+
+# Is $1 the count $2 of a guest?  AMD counts VMRUN in it, and how often the host
+# interrupts so many instructions is not known.
+entries() { case $MODEL in amd*) echo $((10 + $1 / 20000)) ;; *) echo 0 ;; esac }
+counted() {
+	counted_off=$(($1 - $2))
+	[ "${counted_off#-}" -le "$(entries "$2")" ]
+}
 
 # The counters of KVM for guest $1 before and after commands $2: what they add is
 # in $loads, $pmis and $writes.
@@ -171,8 +180,10 @@ mark mediated
 
 # perf stat.
 rounds() { echo $(($(number "$1") - $(number "one-$1"))); }
-is "$(rounds instructions:u) $(rounds branches:u)" "$((7 * 100000)) $((3 * 100000))" "perf stat: exact"
-is "$(value mediated interval-whole)" "$(($(number interval-one) + 7 * (LOOPS - 1)))" "perf stat -I: exact"
+check "perf stat: exact: $(rounds instructions:u)" counted "$(rounds instructions:u)" $((7 * 100000))
+is "$(rounds branches:u)" $((3 * 100000)) "perf stat: branches are exact"
+check "perf stat -I: exact: $(number interval-whole)" \
+	counted "$(number interval-whole)" "$(($(number interval-one) + 7 * (LOOPS - 1)))"
 check "perf stat -I: the intervals' counts make the whole, but for its end: $(($(number interval-whole) - $(number interval-sum)))" \
 	[ "$(($(number interval-whole) - $(number interval-sum)))" -ge 0 -a \
 	  "$(($(number interval-whole) - $(number interval-sum)))" -le 32 ]
@@ -201,15 +212,15 @@ there "papi_avail | awk '\$1 == \"PAPI_TOT_INS\" { print \"papi_avail\", \$3 }'
 	papi_component_avail | sed -n 's/.*Native: .*Counters:/papi_component_avail/p' | head -n 1" >>/tmp/rows.mediated
 is "$(value mediated papi_avail) $(value mediated papi_component_avail)" "$preset $papi_counters" \
 	"PAPI: PAPI_TOT_INS, $preset; number of counters"
-is "$(value mediated "papi-$papi_insns") $(value mediated "papi-$papi_branches")" "700000 300000" \
-	"PAPI: $papi_insns and $papi_branches count exactly"
+check "PAPI: $papi_insns counts exactly" counted "$(number "papi-$papi_insns")" 700000
+is "$(value mediated "papi-$papi_branches")" 300000 "PAPI: $papi_branches counts exactly"
 # PAPI asks the kernel more with a clock other than kvmclock: two instructions.
 off=$(($(number papi_command_line) - $(value metal papi_command_line)))
 check "papi_command_line $papi_insns: $(value mediated papi_command_line), on bare metal $(value metal papi_command_line)" \
-	[ "${off#-}" -le 16 ]
+	[ "${off#-}" -le $((16 + $(entries "$(number papi_command_line)"))) ]
 is "$(value mediated "PMU-$pfm_pmu")" yes "libpfm4 detects $pfm_pmu"
-is "$(value mediated "$pfm_insns") $(value mediated "$pfm_branches")" "700000 300000" \
-	"libpfm4: $pfm_insns and $pfm_branches count exactly"
+check "libpfm4: $pfm_insns counts exactly" counted "$(number "$pfm_insns")" 700000
+is "$(value mediated "$pfm_branches")" 300000 "libpfm4: $pfm_branches counts exactly"
 
 # perf record, with a second guest at work that has a PMU and does not use it.
 guest_start b --mem 64 --initrd /tmp/small.cpio
@@ -233,7 +244,10 @@ profile kernel cycles:k 20011 hot 200 kernel
 guest_end b
 b_status=$?
 counted=$(number user-samples)
-is "$counted" "$(($(there "whole hot 400000" | tr -cd 0-9) / PERIOD))" "perf record: samples are the count by the period"
+whole=$(there "whole hot 400000" | tr -cd 0-9)
+# Another run, so not as many VM-entries.
+check "perf record: $counted samples are the count $whole by the period" \
+	[ "$counted" -ge $(((whole - $(entries "$whole")) / PERIOD)) -a "$counted" -le $(((whole + $(entries "$whole")) / PERIOD)) ]
 is "$(value mediated user-top)" hot_function "perf report: the hot function is on top"
 share=$(($(number user-top-samples) * 5 - 4 * counted))
 check "perf report: it has four fifths of the samples, to one" [ "${share#-}" -le 5 ]
