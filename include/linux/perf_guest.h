@@ -3,32 +3,105 @@
  * Exclusive use of a PMU by guests.
  *
  * A hypervisor that hands the hardware counters to a guest (a mediated PMU)
- * needs two things from perf: the promise that no host event wants to count
- * while the guest runs (reservation), and, per CPU, the counters themselves
- * (the hand-over, which is the architecture's part, e.g. <asm/perf_guest.h>).
+ * needs three things from perf: the promise that no host event wants to count
+ * while the guest runs (reservation); times that leave guest mode out for events
+ * that exclude guests; and, per CPU, the counters themselves (the hand-over,
+ * which is the architecture's part, e.g. <asm/perf_guest.h>).
  */
 #ifndef _LINUX_PERF_GUEST_H
 #define _LINUX_PERF_GUEST_H
 
+#include <linux/jump_label.h>
+#include <linux/percpu-defs.h>
 #include <linux/perf_event.h>
 
 #ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
 
+DECLARE_STATIC_KEY_FALSE(perf_guest_key);
+
+/*
+ * Is there a hypervisor that hands PMUs to guests?  Everything that costs perf
+ * anything depends on this.
+ */
+static __always_inline bool perf_guest_enabled(void)
+{
+	return static_branch_unlikely(&perf_guest_key);
+}
+
+/*
+ * The time that a CPU was in some state, in ns.
+ *
+ * @time is that up to when it last left the state.  @began_at is the moment it
+ * entered the state, less @time at that moment, else 0.
+ */
+struct perf_guest_clock {
+	u64			time;
+	u64			began_at;
+};
+
+/*
+ * @nr_excluding: events that exclude guests, of any PMU, in contexts whose time
+ * runs on this CPU.  @mode: the time in guest mode.  It is kept only while there
+ * are such events, because nothing else makes use of it.  @owned: the time that a
+ * guest owned the PMU.
+ */
+struct perf_guest_cpu {
+	int			nr_excluding;
+	struct perf_guest_clock	mode;
+	struct perf_guest_clock	owned;
+};
+
+DECLARE_PER_CPU(struct perf_guest_cpu, perf_guest_cpu);
+
+/* For the hypervisor. */
+void perf_guest_enable(void);
+void perf_guest_disable(void);
 int perf_guest_reserve(void);
 void perf_guest_release(void);
+void __perf_guest_enter(void);
+void __perf_guest_exit(void);
+
+/* Does this CPU have events that exclude guests?  Interrupts off. */
+static inline bool perf_guest_has_host_events(void)
+{
+	return perf_guest_enabled() && __this_cpu_read(perf_guest_cpu.nr_excluding);
+}
+
+/*
+ * Guest mode begins, and ends, of any guest, whether it has a PMU or not.
+ * Interrupts are off from before the one call until after the other.
+ */
+static __always_inline void perf_guest_enter(void)
+{
+	if (perf_guest_has_host_events())
+		__perf_guest_enter();
+}
+
+static __always_inline void perf_guest_exit(void)
+{
+	if (perf_guest_enabled() && __this_cpu_read(perf_guest_cpu.mode.began_at))
+		__perf_guest_exit();
+}
 
 /* For the architecture's hand-over. */
 void perf_guest_clock_stop(void);
 void perf_guest_clock_start(void);
 
+/* What the architecture may have to do for these. */
+void arch_perf_guest_sync(void);
+void arch_perf_guest_exit(void);
+
 /* For perf and its in-kernel users. */
 bool perf_guest_reserved(void);
-int perf_guest_account_event(struct perf_event *event);
-void perf_guest_unaccount_event(struct perf_event *event);
-void perf_guest_set_yielding(perf_overflow_handler_t handler);
-void perf_host_time_update(struct perf_host_time *host, u64 now, bool adv);
-u64 perf_host_time(struct perf_host_time *host);
-u64 perf_host_time_now(struct perf_host_time *host, u64 now);
+int __perf_guest_account_event(struct perf_event *event);
+void __perf_guest_unaccount_event(struct perf_event *event);
+u64 perf_guest_host_time(struct perf_guest_time *guest, u64 time);
+u64 perf_guest_time_now(struct perf_guest_time *guest, u64 now);
+void perf_guest_time_sync(struct perf_guest_time *guest, u64 time, u64 now);
+void perf_guest_time_update(struct perf_guest_time *guest, u64 time, u64 now, bool adv);
+void perf_guest_running_update(struct perf_event *event, bool active);
+u64 perf_guest_running_lost(struct perf_event *event, u64 now);
+void perf_guest_sync_cpu(void *unused);
 
 static inline bool perf_guest_capable(struct perf_event *event)
 {
@@ -36,22 +109,50 @@ static inline bool perf_guest_capable(struct perf_event *event)
 	       (event->pmu->capabilities & PERF_PMU_CAP_MEDIATED_VPMU);
 }
 
-/*
- * Is @event stopped while a guest owns its PMU?  Its times then are in the host
- * clock.  Include-guest events are not: they exist only while no guest can own
- * the PMU, where both clocks advance alike.
- */
-static inline bool perf_guest_event_stops(struct perf_event *event)
+static inline void perf_guest_set_yields(struct perf_event *event, bool yields)
 {
-	return event->attr.exclude_guest && perf_guest_capable(event);
+	event->guest_yields = yields;
+}
+
+/*
+ * Account a new event, which may be refused, and undo that.  Inherited events
+ * count with their parent, which they hold a reference to.
+ */
+static inline int perf_guest_account_event(struct perf_event *event)
+{
+	return event->parent ? 0 : __perf_guest_account_event(event);
+}
+
+static inline void perf_guest_unaccount_event(struct perf_event *event)
+{
+	if (event->guest_counted)
+		__perf_guest_unaccount_event(event);
+}
+
+/* Does time in guest mode not count as time of @event? */
+static __always_inline bool perf_guest_event_stops(struct perf_event *event)
+{
+	return perf_guest_enabled() && event->attr.exclude_guest;
 }
 
 #else
+
+static inline void perf_guest_enable(void) { }
+static inline void perf_guest_disable(void) { }
+static inline void perf_guest_enter(void) { }
+static inline void perf_guest_exit(void) { }
+
+static inline bool perf_guest_enabled(void)
+{
+	return false;
+}
 
 static inline bool perf_guest_reserved(void)
 {
 	return false;
 }
+
+static inline void perf_guest_set_yields(struct perf_event *event, bool yields) { }
 
 static inline int perf_guest_account_event(struct perf_event *event)
 {
@@ -59,22 +160,29 @@ static inline int perf_guest_account_event(struct perf_event *event)
 }
 
 static inline void perf_guest_unaccount_event(struct perf_event *event) { }
-static inline void perf_guest_set_yielding(perf_overflow_handler_t handler) { }
 
 static inline bool perf_guest_event_stops(struct perf_event *event)
 {
 	return false;
 }
 
-static inline void
-perf_host_time_update(struct perf_host_time *host, u64 now, bool adv) { }
+static inline u64 perf_guest_host_time(struct perf_guest_time *guest, u64 time)
+{
+	return time;
+}
 
-static inline u64 perf_host_time(struct perf_host_time *host)
+static inline u64 perf_guest_time_now(struct perf_guest_time *guest, u64 now)
 {
 	return 0;
 }
 
-static inline u64 perf_host_time_now(struct perf_host_time *host, u64 now)
+static inline void
+perf_guest_time_update(struct perf_guest_time *guest, u64 time, u64 now, bool adv) { }
+
+static inline void
+perf_guest_running_update(struct perf_event *event, bool active) { }
+
+static inline u64 perf_guest_running_lost(struct perf_event *event, u64 now)
 {
 	return 0;
 }

@@ -5,88 +5,90 @@
 #include <linux/perf_guest.h>
 #include <linux/percpu-defs.h>
 
-#ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
-
-typedef void (*x86_perf_guest_evict_t)(void);
-
-/* Does a guest own this CPU's core PMU? */
-DECLARE_PER_CPU(bool, x86_perf_guest_owner);
-/* Are values of a guest parked in it, and what gets them out? */
-DECLARE_PER_CPU(x86_perf_guest_evict_t, x86_perf_guest_parked);
-/* How many events on this CPU's core PMU exclude guests? */
-DECLARE_PER_CPU(int, x86_perf_guest_host_events);
-
-bool x86_perf_guest_capable(void);
-void x86_perf_guest_enter(u32 guest_lvtpc);
-void x86_perf_guest_found(u64 status);
-u64 x86_perf_guest_not_zero(void);
-u64 x86_perf_guest_wanted(void);
-void x86_perf_guest_zeroed(u64 counters);
-void x86_perf_guest_exit_beside(bool pmi_due, u64 counters, x86_perf_guest_evict_t evict);
-void x86_perf_guest_exit(bool pmi_due);
-void x86_perf_guest_enter_unloaded(void);
-void x86_perf_guest_exit_unloaded(void);
-bool x86_perf_guest_claim_pmi(void);
-bool x86_perf_guest_park(x86_perf_guest_evict_t evict);
-void x86_perf_guest_unpark(void);
-bool x86_perf_guest_is_alone(void);
-void x86_perf_guest_forget(void);
-void x86_perf_guest_set_lvtpc(u32 guest_lvtpc);
-void __x86_perf_guest_evict(void);
+/*
+ * What a CPU's core PMU holds.  See arch/x86/events/guest.c for the states and for
+ * the transitions between them.
+ */
+enum x86_guest_pmu_state {
+	X86_GUEST_PMU_INIT,
+	X86_GUEST_PMU_HOST,
+	X86_GUEST_PMU_GUEST,
+	X86_GUEST_PMU_PARKED,
+	X86_GUEST_PMU_SHARED,
+	X86_GUEST_PMU_STALE,
+};
 
 /*
- * Have the values of a parked guest out of the PMU, before it is used for
- * something else.  Interrupts must be off; NMIs must not do this.
+ * Save the guest's values of the registers in @regs and leave these registers
+ * disabled and 0, with no overflow status of them; in state STALE the values are
+ * saved already.  Called with interrupts off.
  */
-static inline void x86_perf_guest_evict(void)
-{
-	if (unlikely(__this_cpu_read(x86_perf_guest_parked)))
-		__x86_perf_guest_evict();
-}
+typedef void (*x86_guest_pmu_evict_t)(u64 regs);
 
-static inline bool x86_perf_guest_owns_pmu(void)
-{
-	return __this_cpu_read(x86_perf_guest_owner);
-}
+/*
+ * Sets of registers: the bit of GLOBAL_CTRL for each counter, which includes its
+ * event selector or control field, and one for PERF_METRICS.
+ */
+#define X86_GUEST_PMU_METRICS	BIT_ULL(48)
+#define X86_GUEST_PMU_ALL	(~0ull)
 
-/* If it has not, there is no need to call x86_perf_guest_enter_unloaded(). */
-static inline bool x86_perf_guest_has_host_events(void)
-{
-	return __this_cpu_read(x86_perf_guest_host_events);
-}
+/*
+ * @state:	what the registers hold
+ * @regs:	the registers that hold values of a guest; 0 in states INIT and HOST
+ * @evict:	saves and clears them
+ */
+struct x86_guest_pmu {
+	enum x86_guest_pmu_state	state;
+	u64				regs;
+	x86_guest_pmu_evict_t		evict;
+};
 
-/* @n: 1 for an event that perf has added on this CPU, -1 for one that it deletes */
-static inline void x86_perf_guest_count_event(bool exclude_guest, int n)
-{
-	if (exclude_guest)
-		__this_cpu_add(x86_perf_guest_host_events, n);
-}
+/*
+ * @missing:	the registers that do not hold the guest's values, and are the caller's
+ *		to write
+ * @status:	GLOBAL_STATUS as it was found
+ * @exclusive:	no facility of the host other than the PMU sets bits of GLOBAL_STATUS
+ */
+struct x86_guest_pmu_grant {
+	u64	missing;
+	u64	status;
+	bool	exclusive;
+};
+
+#ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
+
+bool x86_guest_pmu_capable(void);
+bool x86_guest_pmu_nmi(void);
+bool x86_guest_pmu_stays(void);
+void x86_guest_pmu_reset(void);
+void x86_guest_pmu_forget(void);
+
+const struct x86_guest_pmu *x86_guest_pmu(void);
+enum x86_guest_pmu_state x86_guest_pmu_get(u64 regs, struct x86_guest_pmu_grant *grant);
+void x86_guest_pmu_put(enum x86_guest_pmu_state to, x86_guest_pmu_evict_t evict);
+void x86_guest_pmu_evict(void);
+void x86_guest_pmu_set_lvtpc(u32 lvtpc);
 
 #else
 
-static inline bool x86_perf_guest_capable(void)
+static inline bool x86_guest_pmu_capable(void)
 {
 	return false;
 }
 
-static inline void x86_perf_guest_evict(void) { }
-
-static inline bool x86_perf_guest_is_alone(void)
+static inline bool x86_guest_pmu_nmi(void)
 {
 	return false;
 }
 
-static inline bool x86_perf_guest_owns_pmu(void)
+static inline bool x86_guest_pmu_stays(void)
 {
 	return false;
 }
 
-static inline void x86_perf_guest_count_event(bool exclude_guest, int n) { }
-
-static inline bool x86_perf_guest_claim_pmi(void)
-{
-	return false;
-}
+static inline void x86_guest_pmu_evict(void) { }
+static inline void x86_guest_pmu_reset(void) { }
+static inline void x86_guest_pmu_forget(void) { }
 
 #endif /* CONFIG_PERF_GUEST_MEDIATED_PMU */
 

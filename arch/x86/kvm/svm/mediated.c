@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Mediated PMU, AMD's part: see arch/x86/kvm/mediated.c for the whole.
+ * Mediated PMU, AMD's part: see arch/x86/kvm/mediated/ for the whole.
  *
  * SVM does not switch GLOBAL_CTL, so the guest's value is in hardware for some
  * instructions of the host before VMRUN and after #VMEXIT.  Nothing counts there
@@ -15,7 +15,7 @@
 
 #include "x86.h"
 #include "cpuid.h"
-#include "mediated.h"
+#include "mediated/mediated.h"
 #include "pmu.h"
 #include "svm.h"
 
@@ -38,7 +38,7 @@ void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 	bool core, direct;
 	int i;
 
-	if (!kvm_mediated_pmu)
+	if (!static_branch_unlikely(&kvm_mediated_pmu_key))
 		return;
 
 	core = guest_cpuid_has(vcpu, X86_FEATURE_PERFCTR_CORE);
@@ -56,6 +56,8 @@ void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 	direct = kvm_mediated_pmu_global_is_direct(vcpu);
 	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_CTL,
 			     direct, direct);
+
+	direct = kvm_mediated_pmu_status_is_direct(vcpu);
 	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS,
 			     direct, direct);
 	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,
@@ -67,23 +69,52 @@ void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 		svm_set_intercept(svm, INTERCEPT_RDPMC);
 }
 
-void svm_mediated_pmu_load(struct kvm_vcpu *vcpu, bool status_is_zero, u64 written)
+/*
+ * Bits of the status are set that are not of counters.  The guest is neither to read
+ * nor to clear them: have it trap from this VM-entry on.
+ */
+static void svm_mediated_pmu_trap_status(struct kvm_vcpu *vcpu)
 {
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	u64 status = 0, diff;
+	struct vcpu_svm *svm = to_svm(vcpu);
 
-	if (!status_is_zero) {
-		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, status);
-		x86_perf_guest_found(status);
+	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0, 0);
+	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, 0, 0);
+
+	/* The merged bitmap of L2 is made anew only when L2 is entered from L1. */
+	if (is_guest_mode(vcpu)) {
+		set_msr_interception(vcpu, svm->nested.msrpm,
+				     MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0, 0);
+		set_msr_interception(vcpu, svm->nested.msrpm,
+				     MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, 0, 0);
 	}
-	diff = status ^ pmu->global_status;
-	if (diff & status)
-		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, diff & status);
-	if (diff & pmu->global_status)
-		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, diff & pmu->global_status);
+}
 
-	if (pmu->global_ctrl)
-		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, pmu->global_ctrl);
+/* Values of counters are loaded: load the status and GLOBAL_CTL. */
+void svm_mediated_pmu_load(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *grant)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 status = grant->status & kvm_mediated_pmu_status_bits;
+	u64 want = vcpu_to_pmu(vcpu)->global_status & kvm_mediated_pmu_status_bits;
+	bool traps = !grant->exclusive || status != grant->status;
+
+	if (status & ~want)
+		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, status & ~want);
+	if (want & ~status) {
+		/* In case that this raises a PMI. */
+		x86_guest_pmu_set_lvtpc(APIC_LVT_MASKED);
+		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, want & ~status);
+	}
+
+	if (unlikely(traps != mediated->status_traps)) {
+		mediated->status_traps = traps;
+		if (traps)
+			svm_mediated_pmu_trap_status(vcpu);
+		else
+			kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
+	}
+
+	if (vcpu_to_pmu(vcpu)->global_ctrl)
+		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, vcpu_to_pmu(vcpu)->global_ctrl);
 }
 
 /* The guest may have changed GLOBAL_CTL. */
@@ -93,22 +124,19 @@ void svm_mediated_pmu_sync(struct kvm_vcpu *vcpu)
 		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, vcpu_to_pmu(vcpu)->global_ctrl);
 }
 
-void svm_mediated_pmu_put(struct kvm_vcpu *vcpu)
+/* Save GLOBAL_CTL and the status, and clear them, except for bits of others. */
+u64 svm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	u64 status;
 
 	svm_mediated_pmu_sync(vcpu);
-	if (pmu->global_ctrl)
+	if (vcpu_to_pmu(vcpu)->global_ctrl)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
 
-	/*
-	 * Keep only bits that can be given back, here or on another host; the
-	 * rest is not the guest's.
-	 */
 	rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, status);
-	pmu->hw_status = status;
-	pmu->global_status = status & ~pmu->global_status_rsvd;
+	status &= kvm_mediated_pmu_status_bits;
 	if (status)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, status);
+
+	return status;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Mediated PMU, Intel's part: see arch/x86/kvm/mediated.c for the whole.
+ * Mediated PMU, Intel's part: see arch/x86/kvm/mediated/ for the whole.
  *
  * GLOBAL_CTRL is switched by hardware.  VM-entry loads the guest's value from
  * the VMCS, VM-exit loads 0, so that counters stand still from the VM-exit on.
@@ -21,16 +21,12 @@
 
 #include "x86.h"
 #include "cpuid.h"
-#include "mediated.h"
+#include "mediated/mediated.h"
 #include "pmu.h"
 #include "capabilities.h"
 #include "nested.h"
 #include "vmx.h"
 #include "vmx_mediated.h"
-
-/* Status bits that can be set with GLOBAL_STATUS_SET on any CPU. */
-#define INTEL_STATUS_SETTABLE	(~(MSR_CORE_PERF_GLOBAL_OVF_CTRL_OVF_BUF | \
-				   MSR_CORE_PERF_GLOBAL_OVF_CTRL_COND_CHGD))
 
 /* What is missing in this CPU for a mediated PMU?  NULL if nothing is. */
 const char *vmx_mediated_pmu_objection(void)
@@ -47,6 +43,11 @@ const char *vmx_mediated_pmu_objection(void)
 	/* Without full-width writes counters cannot be restored. */
 	if (!(perf_capabilities & PMU_CAP_FW_WRITES))
 		return "full-width writes to counters are required";
+
+	/* See x86_guest_pmu_capable(). */
+	if (boot_cpu_has(X86_FEATURE_TSX_FORCE_ABORT) &&
+	    !boot_cpu_has(X86_FEATURE_RTM_ALWAYS_ABORT))
+		return "counter 3 is needed for TSX (TSX_FORCE_ABORT)";
 
 	if (!cpu_has_load_perf_global_ctrl())
 		return "VMX controls to load PERF_GLOBAL_CTRL are required";
@@ -65,7 +66,7 @@ void vmx_mediated_pmu_add_caps(void)
 	const u64 all = GENMASK_ULL(KVM_MAX_NR_INTEL_FIXED_COUTNERS - 1, 0);
 
 	/* Guests are told how many there are, not which. */
-	if (!kvm_mediated_pmu || (kvm_host_pmu.fixed_mask & all) != all)
+	if (!static_key_enabled(&kvm_mediated_pmu_key) || (kvm_host_pmu.fixed_mask & all) != all)
 		return;
 
 	kvm_pmu_cap.num_counters_fixed = KVM_MAX_NR_INTEL_FIXED_COUTNERS;
@@ -102,7 +103,7 @@ void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 	bool fw_writes, intercept;
 	int i;
 
-	if (!kvm_mediated_pmu)
+	if (!static_branch_unlikely(&kvm_mediated_pmu_key))
 		return;
 
 	fw_writes = guest_cpuid_has(vcpu, X86_FEATURE_PDCM) &&
@@ -125,13 +126,14 @@ void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 	}
 
 	vmx_set_intercept_for_msr(vcpu, MSR_PERF_METRICS, MSR_TYPE_RW,
-				  !armed || !pmu->has_perf_metrics);
+				  !armed || !kvm_pmu_has_perf_metrics(pmu));
 
-	intercept = !kvm_mediated_pmu_global_is_direct(vcpu);
+	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_CTRL, MSR_TYPE_RW,
+				  !kvm_mediated_pmu_global_is_direct(vcpu));
+
+	intercept = !kvm_mediated_pmu_status_is_direct(vcpu);
 	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS,
 				  MSR_TYPE_R, intercept);
-	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_CTRL,
-				  MSR_TYPE_RW, intercept);
 	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL,
 				  MSR_TYPE_RW, intercept);
 }
@@ -167,7 +169,7 @@ static void vmx_mediated_pmu_store_global_ctrl(struct vcpu_vmx *vmx, u64 global_
  * traps, GLOBAL_CTRL is not stored.  Whether it is switched, and to what, is up to
  * atomic_switch_perf_msrs(), which runs next.
  */
-void __vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx)
+void vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx)
 {
 	struct vmx_msrs *store = &vmx->msr_autostore.guest;
 	int slot = vmx_find_loadstore_msr_slot(store, MSR_CORE_PERF_GLOBAL_CTRL);
@@ -184,50 +186,58 @@ void __vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx)
 }
 
 /*
- * Counters are loaded.  Have the metrics stand for the slots counted so far, even
- * if they happen to be the same: for how many slots they stood is not to be seen.
+ * Bits of GLOBAL_STATUS are set, or may be, that are not of counters, but of the host's
+ * trace or debug store, say.  The guest is neither to read nor to clear them: have it
+ * trap from this VM-entry on.
  */
-static void vmx_mediated_pmu_load_metrics(struct kvm_pmu *pmu, bool slots_written)
+static void vmx_mediated_pmu_trap_status(struct kvm_vcpu *vcpu)
 {
-	u64 hw;
+	struct vcpu_vmx *vmx = to_vmx(vcpu);
 
-	rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, hw);
-	if (slots_written || hw != pmu->perf_metrics ||
-	    pmu->fixed_counters[INTEL_PMC_IDX_FIXED_SLOTS - INTEL_PMC_IDX_FIXED].counter)
-		wrmsrl(MSR_PERF_METRICS, pmu->perf_metrics);
+	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS, MSR_TYPE_R, true);
+	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL, MSR_TYPE_RW, true);
+
+	/* The merged bitmap of L2 is made anew only when L2 is entered from L1. */
+	if (is_guest_mode(vcpu) && cpu_has_vmx_msr_bitmap()) {
+		unsigned long *bitmap = vmx->nested.vmcs02.msr_bitmap;
+
+		vmx_set_msr_bitmap_read(bitmap, MSR_CORE_PERF_GLOBAL_STATUS);
+		vmx_set_msr_bitmap_read(bitmap, MSR_CORE_PERF_GLOBAL_OVF_CTRL);
+		vmx_set_msr_bitmap_write(bitmap, MSR_CORE_PERF_GLOBAL_OVF_CTRL);
+	}
 }
 
-/* Status bits other than those of counters may be there in any case. */
-void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, bool status_is_zero, u64 written)
+/* Values of counters are loaded: load the status, and leave bits of others alone. */
+void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *grant)
 {
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	u64 status, want, diff;
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 status = grant->status & kvm_mediated_pmu_status_bits;
+	u64 want = vcpu_to_pmu(vcpu)->global_status & kvm_mediated_pmu_status_bits;
+	bool traps = !grant->exclusive || status != grant->status;
 
-	if (pmu->has_perf_metrics)
-		vmx_mediated_pmu_load_metrics(pmu, written & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS));
+	if (status & ~want)
+		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, status & ~want);
+	if (want & ~status) {
+		/* In case that this raises a PMI. */
+		x86_guest_pmu_set_lvtpc(APIC_LVT_MASKED);
+		wrmsrl(MSR_CORE_PERF_GLOBAL_STATUS_SET, want & ~status);
+	}
 
-	rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
-	x86_perf_guest_found(status);
-	want = pmu->global_status & INTEL_STATUS_SETTABLE;
-	diff = status ^ want;
-	if (diff & status)
-		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, diff & status);
-	if (diff & want)
-		wrmsrl(MSR_CORE_PERF_GLOBAL_STATUS_SET, diff & want);
+	if (likely(traps == mediated->status_traps))
+		return;
 
-	vmx_mediated_pmu_resume(vcpu);
+	mediated->status_traps = traps;
+	if (traps)
+		vmx_mediated_pmu_trap_status(vcpu);
+	else
+		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
 
-/* All that is not about the values of registers, save FIXED_CTR_CTRL. */
+/* All that is not about the values of registers: what the VMCS says. */
 void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	struct vcpu_vmx *vmx = to_vmx(vcpu);
-
-	if (pmu->fixed_ctr_ctrl_loaded != pmu->fixed_ctr_ctrl_hw) {
-		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, pmu->fixed_ctr_ctrl_hw);
-		pmu->fixed_ctr_ctrl_loaded = pmu->fixed_ctr_ctrl_hw;
-	}
 
 	vm_entry_controls_setbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
 	vm_exit_controls_setbit(vmx, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
@@ -259,46 +269,38 @@ void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 
 /*
  * GLOBAL_CTRL is not in hardware outside guest mode: VM-exit, if there was one,
- * loaded 0, and counters stand still.  Find the guest's value, if that has not been
- * done when the values were parked.
+ * loaded 0, and counters stand still.  Find the guest's value.
  */
-void vmx_mediated_pmu_sync(struct kvm_vcpu *vcpu)
+static void vmx_mediated_pmu_read_global_ctrl(struct vcpu_vmx *vmx)
 {
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	struct vcpu_vmx *vmx = to_vmx(vcpu);
-
-	if (pmu->parked)
-		return;
-
 	if (vm_exit_controls_get(vmx) & VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL)
 		vmx->loaded_vmcs->guest_global_ctrl =
 			vmcs_read64(GUEST_IA32_PERF_GLOBAL_CTRL);
-	pmu->global_ctrl = vmx->loaded_vmcs->guest_global_ctrl;
+	vcpu_to_pmu(&vmx->vcpu)->global_ctrl = vmx->loaded_vmcs->guest_global_ctrl;
+}
+
+/* In state PARKED that has been done, and the value may have changed since. */
+void vmx_mediated_pmu_sync(struct kvm_vcpu *vcpu)
+{
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST)
+		vmx_mediated_pmu_read_global_ctrl(to_vmx(vcpu));
 }
 
 void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu)
 {
-	vmx_mediated_pmu_sync(vcpu);
+	vmx_mediated_pmu_read_global_ctrl(to_vmx(vcpu));
 	to_vmx(vcpu)->global_ctrl_is_stored = false;
 }
 
-void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)
+/* Save the status and clear it, except for bits of others. */
+u64 vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	u64 status;
 
-	/* Before the counter of slots is zeroed, on which it depends. */
-	if (pmu->has_perf_metrics)
-		rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, pmu->perf_metrics);
-
-	/*
-	 * Keep only bits that can be given back, here or on another host; the
-	 * rest is not the guest's.
-	 */
 	rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
-	pmu->hw_status = status;
-	pmu->global_status = kvm_pmu_has_perf_global_ctrl(pmu) ?
-			     status & ~pmu->global_status_rsvd : 0;
+	status &= kvm_mediated_pmu_status_bits;
 	if (status)
 		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, status);
+
+	return status;
 }

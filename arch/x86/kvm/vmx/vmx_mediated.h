@@ -2,13 +2,15 @@
 #ifndef __KVM_X86_VMX_VMX_MEDIATED_H
 #define __KVM_X86_VMX_VMX_MEDIATED_H
 
+#include "mediated/mediated.h"
 #include "vmx.h"
 
 const char *vmx_mediated_pmu_objection(void);
 void vmx_mediated_pmu_add_caps(void);
 void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu);
-void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, bool status_is_zero, u64 written);
-void vmx_mediated_pmu_put(struct kvm_vcpu *vcpu);
+void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *grant);
+u64 vmx_mediated_pmu_put(struct kvm_vcpu *vcpu);
+void vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx);
 void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_sync(struct kvm_vcpu *vcpu);
@@ -17,16 +19,38 @@ bool vmx_mediated_pmu_is_msr(u32 msr);
 /* For loaded_vmcs->guest_global_ctrl: not a value that can be loaded. */
 #define VMX_NO_GLOBAL_CTRL	(~0ull)
 
-void __vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx);
-
-/* Before a VM-entry without the PMU; an earlier one may have been with it. */
-static inline void vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx)
+/*
+ * Before VM-entry: has the mediated PMU seen to GLOBAL_CTRL and PEBS?  If not, then
+ * they are switched as for an emulated one.
+ */
+static inline bool vmx_mediated_pmu_atomic_switch(struct vcpu_vmx *vmx)
 {
-	if (vmx->loaded_vmcs->guest_global_ctrl != VMX_NO_GLOBAL_CTRL)
-		__vmx_mediated_pmu_unset_controls(vmx);
+	struct kvm_pmu *pmu = vcpu_to_pmu(&vmx->vcpu);
+
+	if (!static_branch_unlikely(&kvm_mediated_pmu_key))
+		return false;
+
+	if (pmu->use == KVM_MEDIATED_PMU_ARMED) {
+		/* perf has stopped what an entry without the PMU may have listed. */
+		if (unlikely(vmx->msr_autoload.guest.nr))
+			clear_atomic_switch_msr(vmx, MSR_IA32_PEBS_ENABLE);
+		return true;
+	}
+
+	/* An earlier VM-entry with this VMCS may have been with the PMU. */
+	if (unlikely(vmx->loaded_vmcs->guest_global_ctrl != VMX_NO_GLOBAL_CTRL))
+		vmx_mediated_pmu_unset_controls(vmx);
 
 	if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU))
 		WARN_ON_ONCE(!(exec_controls_get(vmx) & CPU_BASED_RDPMC_EXITING));
+
+	/* Save the search for what is not there. */
+	if (!pmu->mediated || perf_guest_has_host_events() ||
+	    vmx->msr_autoload.guest.nr)
+		return false;
+
+	clear_atomic_switch_msr(vmx, MSR_CORE_PERF_GLOBAL_CTRL);
+	return true;
 }
 
 /*
@@ -38,7 +62,7 @@ static inline void vmx_mediated_pmu_after_exit(struct vcpu_vmx *vmx)
 {
 	u64 global_ctrl;
 
-	if (!vmx->global_ctrl_is_stored)
+	if (!static_branch_unlikely(&kvm_mediated_pmu_key) || !vmx->global_ctrl_is_stored)
 		return;
 
 	global_ctrl = vmx->msr_autostore.guest.val[vmx->global_ctrl_slot].value;

@@ -62,6 +62,9 @@ struct pmu {
 	bool metrics;
 	uint8_t nr_gp;
 	uint8_t nr_fixed;
+	/* What each VM-entry adds to counts of the guest, see pmu_counted(). */
+	uint8_t entry_insns;
+	uint8_t entry_branches;
 };
 
 static struct pmu pmu;
@@ -217,6 +220,44 @@ do {									\
 		     : "rbx", "r8", "cc", "memory");			\
 } while (0)
 
+/*
+ * AMD CPUs count VMRUN in the guest: each VM-entry adds an instruction, and maybe
+ * a branch, to what the guest executes.  pmu_measure_entry() finds out.  Of the
+ * exits that a block makes itself the number is known, but the host may have
+ * interrupts on top.
+ *
+ * Is @count right for @want, with @min to @max exits in between, each of which
+ * adds @each?  A counter that has nothing to count must not count entries either.
+ */
+#define SPARE_ENTRIES		20
+
+static inline bool __pmu_counted(uint64_t count, uint64_t want, uint64_t min,
+				 uint64_t max, uint64_t each)
+{
+	min -= min < SPARE_ENTRIES ? min : SPARE_ENTRIES;
+	if (!want)
+		return !count;
+	return count >= want + min * each && count <= want + (max + SPARE_ENTRIES) * each;
+}
+
+static inline bool pmu_counted_insns(uint64_t count, uint64_t want, uint64_t exits)
+{
+	return __pmu_counted(count, want, exits, exits, pmu.entry_insns);
+}
+
+static inline bool pmu_counted_branches(uint64_t count, uint64_t want, uint64_t exits)
+{
+	return __pmu_counted(count, want, exits, exits, pmu.entry_branches);
+}
+
+/* Two counts of instructions, with about as many exits. */
+static inline bool pmu_same_insns(uint64_t a, uint64_t b)
+{
+	uint64_t spare = SPARE_ENTRIES * pmu.entry_insns;
+
+	return a - b + spare <= 2 * spare;
+}
+
 /* No exits, */
 #define BLOCK_PLAIN		"nop\n\t nop\n\t"
 #define BLOCK_PLAIN_INSNS	2
@@ -330,6 +371,50 @@ static inline uint64_t host_rdmsr(uint32_t msr)
 	return value;
 }
 
+static inline struct kvm_vm *pmu_vm_create(struct kvm_vcpu **vcpu, void *guest_code);
+static inline void pmu_run_to_done(struct kvm_vcpu *vcpu);
+
+#define ENTRY_LOOPS	1000
+
+static void guest_measure_entry(void)
+{
+	uint64_t insns, branches;
+
+	guest_pmu_reset();
+	if (pmu.global)
+		wrmsr(pmu_global_ctrl_msr(), pmc_global_bit(0));
+	GUEST_MEASURE(pmc_selector_msr(0), pmu_instructions() | SELECT_OS, ENTRY_LOOPS,
+		      BLOCK_CPUID);
+	insns = rdmsr(pmc_msr(0)) - MEASURED_INSNS(BLOCK_CPUID_INSNS, ENTRY_LOOPS);
+	wrmsr(pmc_msr(0), 0);
+	GUEST_MEASURE(pmc_selector_msr(0), pmu_branches() | SELECT_OS, ENTRY_LOOPS,
+		      BLOCK_CPUID);
+	branches = rdmsr(pmc_msr(0)) - MEASURED_BRANCHES(0, ENTRY_LOOPS);
+
+	/* Other exits are far fewer than those of CPUID. */
+	__GUEST_ASSERT(insns < 2 * ENTRY_LOOPS && branches < 2 * ENTRY_LOOPS,
+		       "%u VM-entries add %ld instructions and %ld branches",
+		       ENTRY_LOOPS, insns, branches);
+	pmu.entry_insns = insns / ENTRY_LOOPS;
+	pmu.entry_branches = branches / ENTRY_LOOPS;
+	GUEST_DONE();
+}
+
+static inline void pmu_measure_entry(void)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	vm = pmu_vm_create(&vcpu, guest_measure_entry);
+	pmu_run_to_done(vcpu);
+	sync_global_from_guest(vm, pmu);
+	kvm_vm_free(vm);
+
+	TEST_ASSERT(!pmu.intel || (!pmu.entry_insns && !pmu.entry_branches),
+		    "VM-entry counts as %u instructions and %u branches",
+		    pmu.entry_insns, pmu.entry_branches);
+}
+
 static inline void pmu_detect(void)
 {
 	TEST_REQUIRE(host_cpu_is_intel || host_cpu_is_amd);
@@ -347,6 +432,7 @@ static inline void pmu_detect(void)
 		pmu.nr_fixed = kvm_cpu_property(X86_PROPERTY_PMU_NR_FIXED_COUNTERS);
 		pmu.metrics = kvm_get_feature_msr(MSR_IA32_PERF_CAPABILITIES) &
 			      PMU_CAP_METRICS;
+		pmu_measure_entry();
 		return;
 	}
 
@@ -355,6 +441,7 @@ static inline void pmu_detect(void)
 	pmu.nr_gp = pmu.core ? 6 : 4;
 	if (pmu.global)
 		pmu.nr_gp = kvm_cpu_property(X86_PROPERTY_AMD_NR_COUNTERS);
+	pmu_measure_entry();
 }
 
 static inline struct kvm_vm *pmu_vm_create(struct kvm_vcpu **vcpu, void *guest_code)
@@ -490,8 +577,8 @@ static inline void pmu_set_filter(struct kvm_vm *vm, uint32_t action,
 #define EVENT_SOFTWARE		BIT_ULL(6)
 #define EVENT_RAW		BIT_ULL(7)
 
-static inline int __perf_open(uint64_t config, uint64_t flags, uint64_t period,
-			      pid_t pid, int cpu)
+static inline int perf_open_group(uint64_t config, uint64_t flags, uint64_t period,
+				  pid_t pid, int cpu, int leader)
 {
 	struct perf_event_attr attr = {
 		.size = sizeof(attr),
@@ -509,7 +596,14 @@ static inline int __perf_open(uint64_t config, uint64_t flags, uint64_t period,
 		.inherit = !!(flags & EVENT_INHERIT),
 	};
 
-	return syscall(__NR_perf_event_open, &attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	return syscall(__NR_perf_event_open, &attr, pid, cpu, leader,
+		       PERF_FLAG_FD_CLOEXEC);
+}
+
+static inline int __perf_open(uint64_t config, uint64_t flags, uint64_t period,
+			      pid_t pid, int cpu)
+{
+	return perf_open_group(config, flags, period, pid, cpu, -1);
 }
 
 static inline int perf_open(uint64_t config, uint64_t flags, pid_t pid, int cpu)

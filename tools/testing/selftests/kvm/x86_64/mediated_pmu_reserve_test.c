@@ -267,6 +267,8 @@ TEST(userspace_irqchip_has_no_pmu)
 	const uint32_t msr = pmu.intel ? MSR_CORE_PERF_FIXED_CTR0 : pmc_msr(0);
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
+	uint64_t caps;
+	bool told;
 	int fd;
 
 	if (!pmu.mediated)
@@ -286,6 +288,21 @@ TEST(userspace_irqchip_has_no_pmu)
 	vcpu = __vm_vcpu_add(vm, 0);
 	vcpu_init_cpuid(vcpu, kvm_get_supported_cpuid());
 	TEST_ASSERT_EQ(_vcpu_set_msr(vcpu, msr, 1), 0);
+
+	/* The VMM may give the guest what KVM supports, and the guest does not see it. */
+	if (pmu.intel) {
+		TEST_ASSERT_EQ(_vcpu_set_msr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL, 0), 1);
+		caps = kvm_get_feature_msr(MSR_IA32_PERF_CAPABILITIES);
+		TEST_ASSERT_EQ(_vcpu_set_msr(vcpu, MSR_IA32_PERF_CAPABILITIES, caps), 1);
+		TEST_ASSERT_EQ(_vcpu_set_msr(vcpu, MSR_IA32_PERF_CAPABILITIES, BIT_ULL(63)), 0);
+	}
+	if (pmu.intel)
+		told = vcpu_cpuid_has(vcpu, X86_FEATURE_PDCM) ||
+		       vcpu_get_cpuid_entry(vcpu, 0xa)->eax;
+	else
+		told = vcpu_cpuid_has(vcpu, X86_FEATURE_PERFCTR_CORE) ||
+		       vcpu_cpuid_has(vcpu, X86_FEATURE_AMD_PERFMON_V2);
+	TEST_ASSERT(!told, "The guest is told of a PMU");
 	kvm_vm_free(vm);
 	close(fd);
 }
@@ -439,49 +456,75 @@ TEST(host_events_count_no_guest_instructions)
 		    some, many);
 }
 
-TEST(host_events_times_leave_guest_time_out)
+/*
+ * Events of this task while it runs a guest.  The first three exclude guests, one of them
+ * in a group with an event that does not.
+ */
+static void host_events_times(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
 {
-	struct perf_value hw, sw, hw0, sw0;
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm;
+	enum { HW, SW, SIBLING, LEADER, NR };
+	struct perf_value v[NR], before[NR];
 	uint64_t start, time;
-	int hw_fd, sw_fd, i;
+	int fds[NR], i;
 
-	vm = pmu_vm_create(&vcpu, guest_busy);
 	vcpu_args_set(vcpu, 1, 1000000);
 	pmu_run(vcpu);
 
-	hw_fd = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_GUEST, 0, -1);
-	sw_fd = perf_open(PERF_COUNT_SW_TASK_CLOCK, EVENT_EXCLUDE_GUEST | EVENT_SOFTWARE, 0, -1);
-	TEST_ASSERT(hw_fd >= 0 && sw_fd >= 0, "cannot open the events");
+	fds[HW] = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_GUEST, 0, -1);
+	fds[SW] = perf_open(PERF_COUNT_SW_TASK_CLOCK, EVENT_EXCLUDE_GUEST | EVENT_SOFTWARE, 0, -1);
+	fds[LEADER] = perf_open(PERF_COUNT_SW_TASK_CLOCK, EVENT_SOFTWARE, 0, -1);
+	fds[SIBLING] = perf_open_group(PERF_COUNT_HW_BRANCH_INSTRUCTIONS, EVENT_EXCLUDE_GUEST,
+				       0, 0, -1, fds[LEADER]);
+	for (i = 0; i < NR; i++) {
+		TEST_ASSERT(fds[i] >= 0, "event %d: %s", i, strerror(errno));
+		before[i] = perf_read(fds[i]);
+	}
 
-	hw0 = perf_read(hw_fd);
-	sw0 = perf_read(sw_fd);
 	start = now_ns();
 	for (i = 0; i < 5; i++)
 		pmu_run(vcpu);
 	time = now_ns() - start;
-	sw = perf_read(sw_fd);
-	hw = perf_read(hw_fd);
-	sw.enabled -= sw0.enabled;
-	hw.enabled -= hw0.enabled;
-	hw.running -= hw0.running;
 
-	/* The guest takes far more than half of the time. */
-	TEST_ASSERT(sw.enabled > time / 10 * 8, "software event enabled for %lu of %lu ns",
-		    sw.enabled, time);
-	if (pmu.mediated)
-		TEST_ASSERT(hw.enabled < time / 2 && hw.enabled > 0,
-			    "enabled for %lu of %lu ns", hw.enabled, time);
-	else
-		TEST_ASSERT(hw.enabled > time / 10 * 8, "enabled for %lu of %lu ns",
-			    hw.enabled, time);
-	TEST_ASSERT(hw.running == hw.enabled, "running for %lu, enabled for %lu ns",
-		    hw.running, hw.enabled);
+	for (i = 0; i < NR; i++) {
+		v[i] = perf_read(fds[i]);
+		v[i].enabled -= before[i].enabled;
+		v[i].running -= before[i].running;
+		close(fds[i]);
 
-	close(hw_fd);
-	close(sw_fd);
+		/* The guest takes far more than half of the time. */
+		if (pmu.mediated && i != LEADER)
+			TEST_ASSERT(v[i].enabled < time / 2 && v[i].enabled > 0,
+				    "event %d: enabled for %lu of %lu ns", i, v[i].enabled, time);
+		else
+			TEST_ASSERT(v[i].enabled > time / 10 * 8,
+				    "event %d: enabled for %lu of %lu ns", i, v[i].enabled, time);
+		TEST_ASSERT(v[i].running == v[i].enabled,
+			    "event %d: running for %lu, enabled for %lu ns", i,
+			    v[i].running, v[i].enabled);
+	}
+
 	kvm_vm_free(vm);
+}
+
+TEST(host_events_times_leave_guest_time_out)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = pmu_vm_create(&vcpu, guest_busy);
+
+	host_events_times(vm, vcpu);
+}
+
+TEST(host_events_times_beside_a_guest_without_pmu)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_PMU_CAPABILITY));
+
+	vm = vm_create(1);
+	vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
+	vcpu = vm_vcpu_add(vm, 0, guest_busy);
+	host_events_times(vm, vcpu);
 }
 
 /*

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __KVM_X86_MEDIATED_H
+#define __KVM_X86_MEDIATED_H
+
+#include <linux/irq_work.h>
+#include <linux/jump_label.h>
+#include <linux/kvm_host.h>
+
+#include <asm/perf_guest.h>
+
+#include "irq.h"
+#include "pmu.h"
+
+/* On while PMUs are mediated, i.e. enable_mediated_pmu=1 is in effect. */
+DECLARE_STATIC_KEY_FALSE(kvm_mediated_pmu_key);
+
+/* What pmi.c knows of a vCPU, see there. */
+struct kvm_pmi_record {
+	u64		reported;	/* status bits that need no PMI any more */
+	u64		with_pmi;	/* counters that could raise a PMI since then */
+	u64		without_pmi;	/* counters that could overflow silently since then */
+	u32		lvtpc;		/* the physical one, see pmi.c */
+	struct irq_work	wakeup;
+	struct kvm_vcpu	*vcpu;
+};
+
+/*
+ * A vCPU's mediated PMU.  The values of its registers are in struct kvm_pmu, unless
+ * they are in hardware, see kvm_mediated_pmu_holds().
+ */
+struct kvm_mediated_pmu {
+	/* The registers that the guest has, see X86_GUEST_PMU_METRICS. */
+	u64	regs;
+
+	/* VM-entries since a counter was enabled. */
+	u16	idle_entries;
+
+	/* Counters that are enabled and allowed, with a PMI, and in L1 or L2 only. */
+	u64	enabled;
+	u64	pmi;
+	u64	has_mode;
+
+	/*
+	 * Event selectors and FIXED_CTR_CTRL as hardware is to get them: what is not
+	 * enabled or not allowed is 0.  Then what hardware has got of them, 0 when it
+	 * has none of this vCPU's; and the selectors that may differ.
+	 */
+	u64	selector[KVM_MAX_NR_GP_COUNTERS];
+	u64	fixed_ctr_ctrl;
+	u64	loaded_selector[KVM_MAX_NR_GP_COUNTERS];
+	u64	loaded_fixed_ctr_ctrl;
+	u64	changed;
+
+	/* PERF_METRICS, if the guest has it. */
+	u64	metrics;
+
+	/* Bits of others are in GLOBAL_STATUS: the guest may not have it directly. */
+	bool	status_traps;
+
+	struct kvm_pmi_record record;
+};
+
+/*
+ * A vCPU without a PMU, in a VM that has none, is not mediated even if the rest
+ * of the host is.
+ */
+static inline bool kvm_vcpu_has_mediated_pmu(struct kvm_vcpu *vcpu)
+{
+	return static_branch_unlikely(&kvm_mediated_pmu_key) &&
+	       vcpu_to_pmu(vcpu)->mediated && vcpu_to_pmu(vcpu)->version;
+}
+
+/* Does VM-entry hand over the PMU, i.e. may the guest have it directly? */
+static inline bool kvm_mediated_pmu_is_armed(struct kvm_vcpu *vcpu)
+{
+	return static_branch_unlikely(&kvm_mediated_pmu_key) &&
+	       vcpu_to_pmu(vcpu)->use == KVM_MEDIATED_PMU_ARMED;
+}
+
+static inline bool kvm_pmu_has_perf_metrics(struct kvm_pmu *pmu)
+{
+	return pmu->mediated && pmu->mediated->regs & X86_GUEST_PMU_METRICS;
+}
+
+/*
+ * PMIs cannot be delivered without a local APIC in the kernel.  A VM without gets no
+ * PMU, whatever KVM_GET_SUPPORTED_CPUID, which knows no VM, has told the VMM.
+ */
+static inline bool kvm_mediated_pmu_is_withheld(struct kvm *kvm)
+{
+	return static_branch_unlikely(&kvm_mediated_pmu_key) && !irqchip_in_kernel(kvm);
+}
+
+/* setup.c */
+void kvm_mediated_pmu_hardware_setup(bool *param, const char *objection);
+void kvm_mediated_pmu_hardware_unsetup(void);
+int kvm_mediated_pmu_reserve(struct kvm *kvm);
+void kvm_mediated_pmu_release(struct kvm *kvm);
+int kvm_mediated_pmu_create(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_destroy(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_disarm(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_add_counters(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu);
+bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu);
+bool kvm_mediated_pmu_status_is_direct(struct kvm_vcpu *vcpu);
+bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu);
+bool kvm_mediated_pmu_mode_matches(struct kvm_pmc *pmc);
+void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed);
+void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_written(struct kvm_vcpu *vcpu);
+
+/* Between KVM_MEDIATED_PMU_IDLE_ENTRIES without a counter enabled, stay armed. */
+#define KVM_MEDIATED_PMU_IDLE_ENTRIES \
+	(IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU) ? 3 : 256)
+
+/* regs.c */
+extern u64 __read_mostly kvm_mediated_pmu_status_bits;
+
+bool kvm_mediated_pmu_is_control(u32 msr);
+bool kvm_mediated_pmu_holds(struct kvm_pmc *pmc);
+u64 kvm_mediated_pmu_peek(struct kvm_pmc *pmc);
+u64 kvm_mediated_pmu_read_counter(struct kvm_pmc *pmc);
+void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
+void kvm_mediated_pmu_sync(struct kvm_vcpu *vcpu);
+bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 data);
+
+/* state.c */
+void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_leave(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_disable_cpu(void);
+
+/* pmi.c */
+void kvm_pmi_init(struct kvm_vcpu *vcpu);
+void kvm_pmi_destroy(struct kvm_vcpu *vcpu);
+void kvm_pmi_load(struct kvm_vcpu *vcpu, u64 found);
+void kvm_pmi_controls_change(struct kvm_vcpu *vcpu);
+void kvm_pmi_saved(struct kvm_vcpu *vcpu, u64 status);
+void kvm_pmi_set_status(struct kvm_vcpu *vcpu, u64 bits);
+void kvm_pmi_flush(struct kvm_vcpu *vcpu);
+bool kvm_pmi_handle(void);
+void kvm_pmi_forget_cpu(void);
+bool kvm_pmi_suspects(int cpu, struct kvm *kvm);
+
+/*
+ * Hooks around the inner loop of vcpu_enter_guest().  A guest that does not use its
+ * PMU pays no more than one that has the other PMU, or none.
+ */
+static inline void kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+{
+	if (kvm_mediated_pmu_is_armed(vcpu))
+		__kvm_mediated_pmu_load(vcpu);
+}
+
+static inline void kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
+{
+	if (kvm_mediated_pmu_is_armed(vcpu))
+		__kvm_mediated_pmu_put(vcpu);
+}
+
+/* Have the values in struct kvm_pmu: they may be in hardware. */
+static inline void kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
+{
+	if (kvm_mediated_pmu_is_armed(vcpu))
+		__kvm_mediated_pmu_evict(vcpu);
+}
+
+/* The same for an access to @msr, but for those that are valid in there anyway. */
+static inline void kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr)
+{
+	if (kvm_mediated_pmu_is_armed(vcpu) && !kvm_mediated_pmu_is_control(msr))
+		__kvm_mediated_pmu_evict(vcpu);
+}
+
+/* The vCPU leaves this CPU: have its values in struct kvm_pmu. */
+static inline void kvm_mediated_pmu_leave(struct kvm_vcpu *vcpu)
+{
+	if (kvm_mediated_pmu_is_armed(vcpu))
+		__kvm_mediated_pmu_leave(vcpu);
+}
+
+static inline bool kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr,
+						     u64 data)
+{
+	return kvm_mediated_pmu_is_armed(vcpu) &&
+	       __kvm_mediated_pmu_fastpath_set_msr(vcpu, msr, data);
+}
+
+#endif /* __KVM_X86_MEDIATED_H */

@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mediated PMU: the record of PMIs.
+ *
+ * The rule, which is that of hardware: a status bit that rises while its counter's PMI
+ * is enabled and LVTPC is not masked leads to a PMI of the guest, however late the
+ * physical interrupt is.  Bits that rise before the guest takes it share one PMI.
+ * There is none without such a bit.
+ *
+ * An overflow is seen in two ways that can come in either order: by its status bit,
+ * whenever KVM looks at GLOBAL_STATUS, and by its interrupt.  Whichever is first
+ * requests the PMI, the other one is recognized and does nothing.  The status alone is
+ * not enough, because the guest clears it without KVM's noticing, and the bit may rise
+ * again; the interrupt alone is not, because it may come after the PMU has changed
+ * hands, on perf's NMI, and after the vCPU has gone to sleep.
+ *
+ * What is known:
+ *  of a vCPU, struct kvm_pmi_record
+ *	reported	the status bits of the last look.  A bit that is not among them
+ *			is a new overflow.
+ *	with_pmi	counters that were enabled since then with their PMI enabled,
+ *	without_pmi	and without.  No counter is in both: KVM looks at the status
+ *			before one changes over.  So a new bit of with_pmi is one that
+ *			raises a PMI, and no other is.
+ *	lvtpc		the physical LVTPC while the vCPU has the PMU: APIC_LVT_MASKED, then
+ *			no new bit raises a PMI, or 0; else APIC_DM_NMI, perf's.
+ *  of a CPU, struct kvm_pmi_cpu
+ *	expected	physical interrupts that are still to come, though their overflow
+ *			was seen already: of a guest that has been told, or of a host
+ *			event that was stopped in time.  They do nothing when they come.
+ *	suspect		the vCPU that had the PMU a moment ago with PMIs enabled.  An
+ *			interrupt that nobody else accounts for is of its counters: the
+ *			guest has cleared the status bit, or it was set before.
+ *
+ * ============================  =====================================  =================
+ * an interrupt comes            when                                   it is
+ * ============================  =====================================  =================
+ * vector, values in hardware    the status has a new bit of with_pmi   a PMI of the guest
+ *                               else, one is expected                  done
+ *                               else, a status bit is set: it rose     a PMI of the guest
+ *                               again, or LVTPC was unmasked too
+ *                               early for this hardware
+ *                               else, there is another suspect         a PMI of that vCPU
+ *                               else, there are counters in with_pmi:  a PMI of the guest
+ *                               the guest has cleared the bit itself
+ *                               else                                   of others
+ * vector or NMI, values are     perf has an overflow (NMI)             perf's
+ * saved                         one is expected                        done
+ *                               there is a suspect                     a PMI of that vCPU,
+ *                                                                      if its LVTPC was not
+ *                                                                      masked
+ *                               else                                   of others
+ * NMI, values in hardware       LVTPC is perf's still                  as if saved
+ *                               one is expected                        done
+ *                               else                                   of others
+ * ============================  =====================================  =================
+ *
+ * What does not come after a while never will: it may have been merged with another
+ * one, and an interrupt of some other source is not to be taken for it.
+ */
+#include <linux/jiffies.h>
+#include <linux/rcuwait.h>
+
+#include "lapic.h"
+#include "x86.h"
+#include "mediated/internal.h"
+
+/* Interrupts that meet are one: no more than one latched and one in service. */
+#define KVM_PMI_MAX_EXPECTED	2
+
+/* An interrupt that is later than this is lost.  Hardware is late by microseconds. */
+#define KVM_PMI_LATE_JIFFIES	2
+
+enum kvm_pmi_suspicion {
+	KVM_PMI_POSSIBLE,	/* the guest may have cleared the status bit */
+	KVM_PMI_LIKELY,		/* a status bit is set that is no reason for a PMI */
+	KVM_PMI_MASKED,		/* as before, but LVTPC was masked: not to be reported */
+};
+
+struct kvm_pmi_cpu {
+	unsigned int	expected;
+	unsigned long	expect_until;
+	struct kvm_vcpu	*suspect;
+	enum kvm_pmi_suspicion suspicion;
+	unsigned long	suspect_until;
+};
+
+static DEFINE_PER_CPU(struct kvm_pmi_cpu, kvm_pmi_cpu);
+
+static struct kvm_pmi_record *pmi_record(struct kvm_vcpu *vcpu)
+{
+	return &vcpu_to_pmu(vcpu)->mediated->record;
+}
+
+static void kvm_pmi_wakeup(struct irq_work *work)
+{
+	kvm_vcpu_kick(container_of(work, struct kvm_pmi_record, wakeup)->vcpu);
+}
+
+void kvm_pmi_init(struct kvm_vcpu *vcpu)
+{
+	pmi_record(vcpu)->vcpu = vcpu;
+	init_irq_work(&pmi_record(vcpu)->wakeup, kvm_pmi_wakeup);
+}
+
+void kvm_pmi_destroy(struct kvm_vcpu *vcpu)
+{
+	irq_work_sync(&pmi_record(vcpu)->wakeup);
+}
+
+/*
+ * Have the vCPU deliver a PMI.  Called in any context, NMI and the scheduler included;
+ * the vCPU may be about to sleep, be asleep, or run elsewhere.
+ */
+static void kvm_pmi_report(struct kvm_vcpu *vcpu)
+{
+	kvm_make_request(KVM_REQ_PMI, vcpu);
+
+	/* Pairs with the barrier of prepare_to_rcuwait() in kvm_vcpu_block(). */
+	smp_mb__after_atomic();
+	if (kvm_get_running_vcpu() != vcpu ||
+	    rcuwait_active(kvm_arch_vcpu_get_wait(vcpu)))
+		irq_work_queue(&pmi_record(vcpu)->wakeup);
+}
+
+static void kvm_pmi_expect(void)
+{
+	struct kvm_pmi_cpu *cpu = this_cpu_ptr(&kvm_pmi_cpu);
+
+	/* An NMI may take one at any point. */
+	if (time_after(jiffies, cpu->expect_until))
+		cpu->expected = 0;
+	cpu->expect_until = jiffies + KVM_PMI_LATE_JIFFIES;
+	if (cpu->expected < KVM_PMI_MAX_EXPECTED)
+		this_cpu_inc(kvm_pmi_cpu.expected);
+}
+
+static bool kvm_pmi_was_expected(void)
+{
+	struct kvm_pmi_cpu *cpu = this_cpu_ptr(&kvm_pmi_cpu);
+	unsigned int expected = READ_ONCE(cpu->expected);
+
+	if (expected && time_after(jiffies, cpu->expect_until)) {
+		cpu->expected = 0;
+		return false;
+	}
+
+	do {
+		if (!expected)
+			return false;
+	} while (!this_cpu_try_cmpxchg(kvm_pmi_cpu.expected, &expected, expected - 1));
+
+	return true;
+}
+
+static u64 kvm_pmi_status(void)
+{
+	u64 status;
+
+	rdmsrl(kvm_pmu_ops.GLOBAL_STATUS, status);
+	return status & kvm_mediated_pmu_status_bits;
+}
+
+/*
+ * Look at the status: which bits are new and raise a PMI?  The metrics have no control
+ * for that, they always do.
+ */
+static u64 kvm_pmi_look(struct kvm_vcpu *vcpu, u64 status)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	struct kvm_pmi_record *record = &mediated->record;
+	u64 raised = status & ~record->reported;
+
+	/* The bit of GLOBAL_STATUS is that of the set of registers. */
+	raised &= record->with_pmi | (mediated->regs & X86_GUEST_PMU_METRICS);
+	record->reported = status;
+	record->with_pmi = mediated->pmi;
+	record->without_pmi = mediated->enabled & ~mediated->pmi;
+
+	return raised;
+}
+
+/*
+ * The status shows overflows before their interrupt has come.  If LVTPC is masked then
+ * it is dropped, as a rule; one that is late may find LVTPC unmasked, or be an NMI.
+ */
+static void kvm_pmi_status_seen(struct kvm_vcpu *vcpu, u64 status)
+{
+	u32 lvtpc = pmi_record(vcpu)->lvtpc;
+
+	if (!kvm_pmi_look(vcpu, status) || lvtpc)
+		return;
+
+	kvm_pmi_expect();
+	kvm_pmi_report(vcpu);
+}
+
+static void kvm_pmi_set_lvtpc(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmi_record *record = pmi_record(vcpu);
+
+	record->lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED;
+	x86_guest_pmu_set_lvtpc(record->lvtpc);
+}
+
+/*
+ * The vCPU has got the PMU, its status is loaded.  @found is the status that was there:
+ * a host event's overflow, whose NMI has not come.
+ */
+void kvm_pmi_load(struct kvm_vcpu *vcpu, u64 found)
+{
+	if (found & kvm_mediated_pmu_status_bits)
+		kvm_pmi_expect();
+
+	kvm_pmi_look(vcpu, vcpu_to_pmu(vcpu)->global_status);
+	kvm_pmi_set_lvtpc(vcpu);
+}
+
+void __kvm_pmi_resume(struct kvm_vcpu *vcpu)
+{
+	/* What has overflowed until now did so under the old one. */
+	kvm_pmi_status_seen(vcpu, kvm_pmi_status());
+	kvm_pmi_set_lvtpc(vcpu);
+}
+
+/* Hardware is about to get other event selectors: those in struct kvm_mediated_pmu. */
+void kvm_pmi_controls_change(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	struct kvm_pmi_record *record = &mediated->record;
+	u64 with = record->with_pmi | mediated->pmi;
+	u64 without = record->without_pmi | (mediated->enabled & ~mediated->pmi);
+
+	if (unlikely(with & without)) {
+		kvm_pmi_status_seen(vcpu, kvm_pmi_status());
+		return;
+	}
+
+	record->with_pmi = with;
+	record->without_pmi = without;
+}
+
+/* The vCPU's status is saved and cleared in hardware, where it was @status. */
+void kvm_pmi_saved(struct kvm_vcpu *vcpu, u64 status)
+{
+	struct kvm_pmi_cpu *cpu = this_cpu_ptr(&kvm_pmi_cpu);
+	u64 with_pmi = pmi_record(vcpu)->with_pmi;
+
+	kvm_pmi_status_seen(vcpu, status & kvm_mediated_pmu_status_bits);
+
+	if (with_pmi) {
+		if (pmi_record(vcpu)->lvtpc)
+			cpu->suspicion = KVM_PMI_MASKED;
+		else
+			cpu->suspicion = status & with_pmi ? KVM_PMI_LIKELY : KVM_PMI_POSSIBLE;
+		cpu->suspect_until = jiffies + KVM_PMI_LATE_JIFFIES;
+		WRITE_ONCE(cpu->suspect, vcpu);
+	}
+	pmi_record(vcpu)->lvtpc = APIC_DM_NMI;
+}
+
+/*
+ * KVM has counted an event that it emulated, and the counters in @bits overflow.
+ * Hardware must not raise an interrupt as well when it gets the status bit: some may.
+ */
+void kvm_pmi_set_status(struct kvm_vcpu *vcpu, u64 bits)
+{
+	enum x86_guest_pmu_state state = x86_guest_pmu()->state;
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+
+	if (!kvm_pmu_has_perf_global_ctrl(pmu)) {
+		;
+	} else if (kvm_mediated_pmu_is_armed(vcpu) && kvm_get_running_vcpu() == vcpu &&
+		   (state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED)) {
+		x86_guest_pmu_set_lvtpc(APIC_LVT_MASKED);
+		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_SET, bits);
+		kvm_pmi_status_seen(vcpu, kvm_pmi_status() & ~bits);
+		pmi_record(vcpu)->reported |= bits;
+		x86_guest_pmu_set_lvtpc(pmi_record(vcpu)->lvtpc);
+	} else {
+		pmu->global_status |= bits;
+	}
+
+	if (bits & pmu->mediated->pmi)
+		kvm_make_request(KVM_REQ_PMI, vcpu);
+}
+
+/*
+ * Deliver a PMI that is requested to the local APIC.  For user space that is
+ * about to read the vCPU's state: requests are not part of it.
+ */
+void kvm_pmi_flush(struct kvm_vcpu *vcpu)
+{
+	if (kvm_vcpu_has_mediated_pmu(vcpu) &&
+	    kvm_check_request(KVM_REQ_PMI, vcpu))
+		kvm_pmu_deliver_pmi(vcpu);
+}
+
+/*
+ * An interrupt came as one of perf's, or when the values are saved: is it of a counter
+ * that has changed hands?
+ */
+static bool kvm_pmi_handle_late(void)
+{
+	struct kvm_pmi_cpu *cpu = this_cpu_ptr(&kvm_pmi_cpu);
+	struct kvm_vcpu *suspect;
+
+	if (kvm_pmi_was_expected())
+		return true;
+
+	suspect = READ_ONCE(cpu->suspect);
+	if (!suspect || time_after(jiffies, cpu->suspect_until))
+		return false;
+
+	WRITE_ONCE(cpu->suspect, NULL);
+	if (cpu->suspicion != KVM_PMI_MASKED)
+		kvm_pmi_report(suspect);
+	return true;
+}
+
+/* The vector has come, and the vCPU's values are in hardware. */
+static bool kvm_pmi_handle_vector(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmi_cpu *cpu = this_cpu_ptr(&kvm_pmi_cpu);
+	bool may_raise = pmi_record(vcpu)->with_pmi;
+	u64 status = kvm_pmi_status();
+	bool raised = kvm_pmi_look(vcpu, status);
+
+	/* As hardware does. */
+	if (boot_cpu_data.x86_vendor == X86_VENDOR_INTEL)
+		pmi_record(vcpu)->lvtpc = APIC_LVT_MASKED;
+
+	if (!raised) {
+		if (kvm_pmi_was_expected())
+			return true;
+
+		/* It is this vCPU's, unless another one has better reason for it. */
+		if (cpu->suspect == vcpu ||
+		    (may_raise && cpu->suspicion == KVM_PMI_POSSIBLE))
+			WRITE_ONCE(cpu->suspect, NULL);
+		if (!status && kvm_pmi_handle_late())
+			return true;
+		if (!status && !may_raise)
+			return false;
+	}
+
+	kvm_pmi_report(vcpu);
+	return true;
+}
+
+/*
+ * Whose is this interrupt?  Called by the vector's handler, with interrupts off, and by
+ * perf's NMI handler if it has found nothing of its own.  Returns whether it is known:
+ * see the table at the top.
+ */
+bool kvm_pmi_handle(void)
+{
+	enum x86_guest_pmu_state state = x86_guest_pmu()->state;
+
+	if (state != X86_GUEST_PMU_GUEST && state != X86_GUEST_PMU_PARKED)
+		return kvm_pmi_handle_late();
+
+	if (!in_nmi())
+		return kvm_pmi_handle_vector(kvm_get_running_vcpu());
+
+	/* While the registers are being loaded, LVTPC is perf's still. */
+	if (pmi_record(kvm_get_running_vcpu())->lvtpc == APIC_DM_NMI)
+		return kvm_pmi_handle_late();
+
+	return kvm_pmi_was_expected();
+}
+
+/* Called with interrupts off, before the vCPUs of a VM are freed, or the CPU goes. */
+void kvm_pmi_forget_cpu(void)
+{
+	__this_cpu_write(kvm_pmi_cpu.suspect, NULL);
+	__this_cpu_write(kvm_pmi_cpu.expected, 0);
+}
+
+/* Does the CPU know a vCPU of @kvm?  None of them runs any more. */
+bool kvm_pmi_suspects(int cpu, struct kvm *kvm)
+{
+	struct kvm_vcpu *suspect = READ_ONCE(per_cpu(kvm_pmi_cpu.suspect, cpu));
+
+	return suspect && suspect->kvm == kvm;
+}

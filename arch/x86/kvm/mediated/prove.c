@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mediated PMU: what is promised of hardware, checked.  CONFIG_KVM_PROVE_MEDIATED_PMU.
+ */
+#include <linux/hash.h>
+
+#include "x86.h"
+#include "mediated/internal.h"
+
+static u64 read_global_ctrl(void)
+{
+	u64 val;
+
+	rdmsrl(kvm_host_pmu.num_counters_fixed ? MSR_CORE_PERF_GLOBAL_CTRL :
+						 MSR_AMD64_PERF_CNTR_GLOBAL_CTL, val);
+	return val;
+}
+
+static void prove_counter(int i, u64 want, const char *what)
+{
+	u64 val;
+
+	rdpmcl(counter_rdpmc_index(i), val);
+	WARN_ONCE(val != want, "%s: counter %d is 0x%llx, not 0x%llx", what, i, val, want);
+}
+
+static void prove_selector(int i, u64 want, const char *what)
+{
+	u64 val;
+
+	rdmsrl(selector_msr(i), val);
+	WARN_ONCE((val | want) & ARCH_PERFMON_EVENTSEL_ENABLE && val != want,
+		  "%s: selector %d is 0x%llx, not 0x%llx", what, i, val, want);
+}
+
+static void prove_fixed_ctr_ctrl(u64 want, const char *what)
+{
+	u64 val;
+
+	if (!kvm_host_pmu.num_counters_fixed)
+		return;
+
+	rdmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, val);
+	WARN_ONCE(val != want, "%s: FIXED_CTR_CTRL is 0x%llx, not 0x%llx", what, val, want);
+}
+
+static void prove_metrics(u64 want, const char *what)
+{
+	u64 val;
+
+	rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, val);
+	WARN_ONCE(val != want, "%s: PERF_METRICS is 0x%llx, not 0x%llx", what, val, want);
+}
+
+/*
+ * Nothing is enabled, before a guest gets the PMU or after it has gone.  With @zero,
+ * nothing is left of its values, either.
+ */
+void kvm_mediated_pmu_prove_off(struct kvm_vcpu *vcpu, bool zero)
+{
+	u64 regs = vcpu_to_pmu(vcpu)->mediated->regs;
+	int i;
+
+	for (i = 0; i < kvm_host_pmu.num_counters_gp; i++)
+		prove_selector(i, 0, "off");
+	prove_fixed_ctr_ctrl(0, "off");
+	WARN_ONCE(read_global_ctrl(), "off: GLOBAL_CTRL is 0x%llx", read_global_ctrl());
+
+	if (!zero)
+		return;
+
+	for_each_counter(i, regs)
+		prove_counter(i, 0, "off");
+	if (regs & X86_GUEST_PMU_METRICS)
+		prove_metrics(0, "off");
+}
+
+/* Nobody has touched the registers that hold the vCPU's values. */
+void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 selectors = x86_guest_pmu()->regs & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
+	int i;
+
+	for_each_counter(i, selectors)
+		prove_selector(i, mediated->loaded_selector[i], "held");
+
+	/* In state SHARED they were perf's until now. */
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED || !mediated->loaded_fixed_ctr_ctrl)
+		return;
+
+	prove_fixed_ctr_ctrl(mediated->loaded_fixed_ctr_ctrl, "held");
+	WARN_ONCE(read_global_ctrl(), "held: GLOBAL_CTRL is 0x%llx", read_global_ctrl());
+}
+
+/* What the guest can reach is the guest's; the values of @regs are in memory, too. */
+void kvm_mediated_pmu_prove_guest(struct kvm_vcpu *vcpu, u64 regs)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	int i;
+
+	for (i = 0; i < kvm_host_pmu.num_counters_gp; i++)
+		prove_selector(i, i < KVM_MAX_NR_GP_COUNTERS ? mediated->selector[i] : 0, "guest");
+	prove_fixed_ctr_ctrl(mediated->fixed_ctr_ctrl, "guest");
+
+	for_each_counter(i, regs)
+		prove_counter(i, counter_pmc(vcpu_to_pmu(vcpu), i)->counter, "guest");
+	if (regs & X86_GUEST_PMU_METRICS)
+		prove_metrics(mediated->metrics, "guest");
+}
+
+/* Nobody has touched the stale registers, nor have they counted for anybody. */
+void kvm_mediated_pmu_prove_stale(void)
+{
+	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
+	u64 status;
+	int i;
+
+	for_each_counter(i, stale->regs) {
+		prove_counter(i, stale->counter[counter_slot(i)], "stale");
+		if (i < INTEL_PMC_IDX_FIXED)
+			prove_selector(i, stale->selector[i], "stale");
+	}
+	prove_fixed_ctr_ctrl(stale->fixed_ctr_ctrl, "stale");
+	WARN_ONCE(read_global_ctrl(), "stale: GLOBAL_CTRL is 0x%llx", read_global_ctrl());
+
+	rdmsrl(kvm_pmu_ops.GLOBAL_STATUS, status);
+	WARN_ONCE(status & stale->regs, "stale: GLOBAL_STATUS is 0x%llx", status);
+}
+
+/* An eviction may come any time, so let many come. */
+void kvm_mediated_pmu_prove_eviction(struct kvm_vcpu *vcpu, bool at_load)
+{
+	if (!hash_32(2 * (u32)vcpu->stat.exits + at_load, 2))
+		x86_guest_pmu_evict();
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mediated PMU: where the value of a register is, and how it is moved.
+ *
+ * A counter's value is in hardware or in pmc->counter, nowhere else and never in both
+ * as far as anybody may rely on it: kvm_mediated_pmu_holds() tells which.  What the
+ * guest wrote to an event selector or to FIXED_CTR_CTRL, and reads from it, is always
+ * in pmc->eventsel and pmu->fixed_ctr_ctrl; hardware gets what setup.c makes of it.
+ * GLOBAL_CTRL is in pmu->global_ctrl except in guest mode and, until
+ * kvm_mediated_pmu_sync(), in state GUEST.
+ *
+ * PERF_METRICS goes with fixed counter 3, of slots.  It counts only while that does, so
+ * what the event filter says of one holds for both.  It is read before that counter and
+ * written after it, because the counter says how many slots the metrics stand for.
+ */
+#include "x86.h"
+#include "mediated/internal.h"
+
+/* The bits of GLOBAL_STATUS that a guest's counters can set. */
+u64 __read_mostly kvm_mediated_pmu_status_bits;
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_status_bits);
+
+struct kvm_mediated_pmu_stale __percpu *kvm_mediated_pmu_stale;
+
+/* Which registers have the value that the guest wrote in struct kvm_pmu at any time? */
+bool kvm_mediated_pmu_is_control(u32 msr)
+{
+	if (in_range(msr, MSR_P6_EVNTSEL0, KVM_MAX_NR_INTEL_GP_COUNTERS) ||
+	    in_range(msr, MSR_K7_EVNTSEL0, AMD64_NUM_COUNTERS))
+		return true;
+
+	/* Selectors and counters by turns. */
+	if (in_range(msr, MSR_F15H_PERF_CTL, 2 * KVM_MAX_NR_AMD_GP_COUNTERS))
+		return !((msr - MSR_F15H_PERF_CTL) & 1);
+
+	return msr == MSR_ARCH_PERFMON_FIXED_CTR_CTRL ||
+	       msr == MSR_CORE_PERF_GLOBAL_CTRL;
+}
+
+/*
+ * Is the value of @pmc in this CPU's hardware?  STALE registers hold copies.  The
+ * vCPU is the one that runs here, or its values are in memory.
+ */
+bool kvm_mediated_pmu_holds(struct kvm_pmc *pmc)
+{
+	const struct x86_guest_pmu *guest = x86_guest_pmu();
+
+	return guest->state != X86_GUEST_PMU_STALE && guest->regs & BIT_ULL(pmc->idx) &&
+	       kvm_get_running_vcpu() == pmc->vcpu;
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_holds);
+
+/* The value without moving it.  Called with interrupts off, or in NMI context. */
+u64 kvm_mediated_pmu_peek(struct kvm_pmc *pmc)
+{
+	u64 counter = READ_ONCE(pmc->counter);
+
+	if (kvm_mediated_pmu_holds(pmc))
+		rdpmcl(counter_rdpmc_index(pmc->idx), counter);
+
+	return counter;
+}
+
+/* For RDPMC where it exits: the value stays where it is. */
+u64 kvm_mediated_pmu_read_counter(struct kvm_pmc *pmc)
+{
+	guard(irqsave)();
+
+	return kvm_mediated_pmu_peek(pmc) & pmc_bitmask(pmc);
+}
+
+/* Whatever CPUID says to the guest, a counter is as wide as the host's. */
+static u64 pmc_hw_bitmask(struct kvm_pmc *pmc)
+{
+	int width = pmc_is_fixed(pmc) ? kvm_host_pmu.bit_width_fixed :
+					kvm_host_pmu.bit_width_gp;
+
+	return BIT_ULL(width) - 1;
+}
+
+/* Have pmu->global_ctrl valid.  Called with interrupts off. */
+void kvm_mediated_pmu_sync(struct kvm_vcpu *vcpu)
+{
+	enum x86_guest_pmu_state state = x86_guest_pmu()->state;
+
+	if (kvm_mediated_pmu_is_armed(vcpu) &&
+	    (state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED))
+		kvm_pmu_call(mediated_sync)(vcpu);
+}
+
+/*
+ * Count one event that KVM emulated, where the value is.  Nothing counts by itself
+ * in either place.  Called with interrupts off.
+ */
+void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
+{
+	u64 counter = kvm_mediated_pmu_peek(pmc);
+
+	lockdep_assert_irqs_disabled();
+
+	counter = (counter + 1) & pmc_hw_bitmask(pmc);
+
+	if (kvm_mediated_pmu_holds(pmc))
+		wrmsrl(counter_msr(pmc->idx), counter);
+	else
+		pmc->counter = counter;
+
+	if (!counter)
+		kvm_pmi_set_status(pmc->vcpu, BIT_ULL(pmc->idx));
+}
+
+static void write_controls(struct kvm_mediated_pmu *mediated)
+{
+	int i;
+
+	for_each_counter(i, mediated->changed) {
+		if (mediated->loaded_selector[i] == mediated->selector[i])
+			continue;
+
+		mediated->loaded_selector[i] = mediated->selector[i];
+		wrmsrl(selector_msr(i), mediated->selector[i]);
+	}
+	mediated->changed = 0;
+
+	if (mediated->fixed_ctr_ctrl != mediated->loaded_fixed_ctr_ctrl) {
+		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, mediated->fixed_ctr_ctrl);
+		mediated->loaded_fixed_ctr_ctrl = mediated->fixed_ctr_ctrl;
+	}
+}
+
+void __kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu)
+{
+	kvm_pmi_controls_change(vcpu);
+	write_controls(vcpu_to_pmu(vcpu)->mediated);
+}
+
+/*
+ * Load @regs, which do not hold the vCPU's values.  With @same they hold those that
+ * kvm_mediated_pmu_stale tells of, and only differences are written.  Selectors that
+ * the guest does not use need no write: perf leaves none enabled, and the guest cannot
+ * read them.
+ */
+void kvm_mediated_pmu_write_regs(struct kvm_vcpu *vcpu, u64 regs, bool same)
+{
+	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
+	u64 counters = regs & ~X86_GUEST_PMU_METRICS;
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_pmc *pmc;
+	int i;
+
+	for_each_counter(i, counters) {
+		pmc = counter_pmc(pmu, i);
+		if (!same || pmc->counter != stale->counter[counter_slot(i)])
+			wrmsrl(counter_msr(i), pmc->counter);
+	}
+
+	if (regs & X86_GUEST_PMU_METRICS)
+		wrmsrl(MSR_PERF_METRICS, pmu->mediated->metrics);
+
+	write_controls(pmu->mediated);
+}
+
+/* Save GLOBAL_CTRL and the status, of which the guest sees only what it has. */
+static u64 save_status(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 status = kvm_pmu_call(mediated_put)(vcpu);
+
+	pmu->global_status = kvm_pmu_has_perf_global_ctrl(pmu) ?
+			     status & ~pmu->global_status_rsvd : 0;
+	return status;
+}
+
+/* Save the status, and stop all counters that are not stopped by their selectors. */
+void kvm_mediated_pmu_save_controls(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 status = save_status(vcpu);
+
+	kvm_pmi_saved(vcpu, status);
+
+	if (mediated->loaded_fixed_ctr_ctrl) {
+		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
+		mediated->loaded_fixed_ctr_ctrl = 0;
+	}
+}
+
+static void read_metrics(struct kvm_mediated_pmu *mediated)
+{
+	rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, mediated->metrics);
+}
+
+/* Save @regs and disable them; with @clear, leave no value behind either. */
+void kvm_mediated_pmu_save_regs(struct kvm_vcpu *vcpu, u64 regs, bool clear)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 counters = regs & ~X86_GUEST_PMU_METRICS;
+	struct kvm_pmc *pmc;
+	int i;
+
+	if (regs & X86_GUEST_PMU_METRICS)
+		read_metrics(mediated);
+
+	for_each_counter(i, counters) {
+		if (i < INTEL_PMC_IDX_FIXED && mediated->loaded_selector[i]) {
+			wrmsrl(selector_msr(i), 0);
+			mediated->loaded_selector[i] = 0;
+			mediated->changed |= BIT_ULL(i);
+		}
+
+		pmc = counter_pmc(vcpu_to_pmu(vcpu), i);
+		rdpmcl(counter_rdpmc_index(i), pmc->counter);
+		if (clear && pmc->counter)
+			wrmsrl(counter_msr(i), 0);
+	}
+
+	if (clear && regs & X86_GUEST_PMU_METRICS && mediated->metrics)
+		wrmsrl(MSR_PERF_METRICS, 0);
+}
+
+/* From PARKED to STALE: save all values, for the vCPU may go to another CPU. */
+void kvm_mediated_pmu_make_stale(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 counters = *(u64 *)vcpu_to_pmu(vcpu)->all_valid_pmc_idx;
+	u64 status;
+	int i;
+
+	status = save_status(vcpu);
+
+	if (mediated->regs & X86_GUEST_PMU_METRICS)
+		read_metrics(mediated);
+
+	for_each_counter(i, counters) {
+		struct kvm_pmc *pmc = counter_pmc(vcpu_to_pmu(vcpu), i);
+
+		rdpmcl(counter_rdpmc_index(i), pmc->counter);
+		stale->counter[counter_slot(i)] = pmc->counter;
+	}
+	kvm_pmi_saved(vcpu, status);
+
+	memcpy(stale->selector, mediated->loaded_selector, sizeof(stale->selector));
+	memset(mediated->loaded_selector, 0, sizeof(mediated->loaded_selector));
+	mediated->changed = counters & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
+	stale->fixed_ctr_ctrl = mediated->loaded_fixed_ctr_ctrl;
+	mediated->loaded_fixed_ctr_ctrl = 0;
+
+	stale->regs = vcpu_to_pmu(vcpu)->mediated->regs;
+	WRITE_ONCE(stale->kvm, vcpu->kvm);
+}
+
+/*
+ * From STALE to GUEST.  If the values are those of another VM, or of other registers,
+ * then all of them are overwritten, whatever they are.
+ */
+void kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu, bool same)
+{
+	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 rest = stale->regs & ~vcpu_to_pmu(vcpu)->mediated->regs;
+	u64 selectors = stale->regs & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
+	int i;
+
+	WRITE_ONCE(stale->kvm, NULL);
+
+	mediated->changed |= selectors;
+	for_each_counter(i, selectors)
+		mediated->loaded_selector[i] = same ? stale->selector[i] : ~mediated->selector[i];
+	if (stale->regs >> INTEL_PMC_IDX_FIXED)
+		mediated->loaded_fixed_ctr_ctrl = same ? stale->fixed_ctr_ctrl :
+						  ~mediated->fixed_ctr_ctrl;
+
+	if (rest & X86_GUEST_PMU_METRICS)
+		wrmsrl(MSR_PERF_METRICS, 0);
+	rest &= ~X86_GUEST_PMU_METRICS;
+	for_each_counter(i, rest)
+		wrmsrl(counter_msr(i), 0);
+}
+
+/* From STALE to HOST. */
+void kvm_mediated_pmu_clear_stale(void)
+{
+	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
+	u64 counters = stale->regs & ~X86_GUEST_PMU_METRICS;
+	int i;
+
+	WRITE_ONCE(stale->kvm, NULL);
+
+	if (stale->regs >> INTEL_PMC_IDX_FIXED)
+		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
+
+	for_each_counter(i, counters) {
+		if (i < INTEL_PMC_IDX_FIXED)
+			wrmsrl(selector_msr(i), 0);
+		wrmsrl(counter_msr(i), 0);
+	}
+
+	if (stale->regs & X86_GUEST_PMU_METRICS)
+		wrmsrl(MSR_PERF_METRICS, 0);
+}
+
+/*
+ * The exit fastpath's part of a write of the guest: handle one of a register that
+ * always traps, or of GLOBAL_CTRL where it does.  Called with interrupts off, in
+ * state GUEST, and stays there.  Returns false if there is more to it than that;
+ * then nothing is changed.
+ */
+bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 data)
+{
+	struct msr_data info = { .index = msr, .data = data };
+	bool valid;
+
+	if (!kvm_mediated_pmu_is_control(msr) ||
+	    x86_guest_pmu()->state != X86_GUEST_PMU_GUEST ||
+	    !kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE))
+		return false;
+
+	/*
+	 * Has the guest this register?  kvm_pmu_is_valid_msr() may search CPUID, which
+	 * takes too long with interrupts off.
+	 */
+	if (msr == MSR_CORE_PERF_GLOBAL_CTRL || msr == MSR_ARCH_PERFMON_FIXED_CTR_CTRL)
+		valid = kvm_host_pmu.num_counters_fixed &&
+			kvm_pmu_has_perf_global_ctrl(vcpu_to_pmu(vcpu));
+	else
+		valid = kvm_pmu_call(msr_idx_to_pmc)(vcpu, msr);
+
+	if (!valid)
+		return false;
+
+	/* It is direct, but traps: whatever the reason is, it is not ours. */
+	if (msr == MSR_CORE_PERF_GLOBAL_CTRL && kvm_mediated_pmu_global_is_direct(vcpu))
+		return false;
+
+	kvm_pmu_call(mediated_sync)(vcpu);
+
+	if (kvm_pmu_set_msr(vcpu, &info)) {
+		/* It will be seen again. */
+		vcpu->stat.pmu_trapped_writes--;
+		return false;
+	}
+
+	if (kvm_check_request(KVM_REQ_PMU, vcpu))
+		kvm_pmu_handle_event(vcpu);
+
+	kvm_mediated_pmu_write_controls(vcpu);
+	return true;
+}
