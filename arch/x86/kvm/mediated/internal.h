@@ -32,8 +32,9 @@ struct kvm_mediated_pmu_stale {
 
 extern struct kvm_mediated_pmu_stale __percpu *kvm_mediated_pmu_stale;
 
-#define for_each_counter(i, regs) \
-	for_each_set_bit(i, (unsigned long *)&(regs), INTEL_PMC_IDX_FIXED + KVM_MAX_NR_FIXED_COUNTERS)
+#define for_each_counter(i, regs)				\
+	for_each_set_bit(i, (unsigned long *)&(regs),		\
+			 INTEL_PMC_IDX_FIXED + KVM_MAX_NR_FIXED_COUNTERS)
 
 /* Fixed counters follow the general purpose ones. */
 static inline int counter_slot(int i)

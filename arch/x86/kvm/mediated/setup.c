@@ -146,12 +146,13 @@ void kvm_mediated_pmu_release(struct kvm *kvm)
 
 int kvm_mediated_pmu_create(struct kvm_vcpu *vcpu)
 {
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+
 	if (!vcpu->kvm->arch.mediated_pmu_reserved)
 		return 0;
 
-	vcpu_to_pmu(vcpu)->mediated = kzalloc(sizeof(struct kvm_mediated_pmu),
-					      GFP_KERNEL_ACCOUNT);
-	if (!vcpu_to_pmu(vcpu)->mediated)
+	pmu->mediated = kzalloc(sizeof(*pmu->mediated), GFP_KERNEL_ACCOUNT);
+	if (!pmu->mediated)
 		return -ENOMEM;
 
 	kvm_pmi_init(vcpu);

@@ -45,7 +45,7 @@ static void handle_alarm(int sig)
 /* SMM does nothing but RSM. */
 #define SMBASE		0x1000000
 #define SMRAM_SIZE	0x10000
-#define SMRAM_SLOT	(1 << 16 | 1)
+#define SMRAM_SLOT	(BIT(16) | 1)
 
 static void create_smram(struct kvm_vm *vm)
 {
