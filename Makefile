@@ -62,6 +62,10 @@ config-check: tree-keep ## compile other configurations: arm64, clang, no KVM, o
 style: deps ## checkpatch --strict on the series, shellcheck on our scripts
 	@scripts/style
 
+states: ## the picture of a CPU's states, from Documentation/project/states.dot
+	@scripts/deps graphviz
+	@dot -Tsvg Documentation/project/states.dot -o Documentation/project/states.svg
+
 clean: ## remove build/, with the kernel tree in it
 	@scripts/clean
 
@@ -74,4 +78,4 @@ tree-keep: deps
 
 ready: machine image
 
-.PHONY: help bench demo check check-unit kernel kernel-debug machine image machine-bench tree refresh series series-check config-check style clean deps tree-keep ready
+.PHONY: help bench demo check check-unit kernel kernel-debug machine image machine-bench tree refresh series series-check config-check style states clean deps tree-keep ready
