@@ -197,10 +197,12 @@ static void kvm_pmi_status_seen(struct kvm_vcpu *vcpu, u64 status)
 
 static void kvm_pmi_set_lvtpc(struct kvm_vcpu *vcpu)
 {
-	struct kvm_pmi_record *record = pmi_record(vcpu);
+	u32 lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED;
 
-	record->lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED;
-	x86_guest_pmu_set_lvtpc(record->lvtpc);
+	/* An NMI in between is of the old one. */
+	x86_guest_pmu_set_lvtpc(lvtpc);
+	barrier();
+	pmi_record(vcpu)->lvtpc = lvtpc;
 }
 
 /*

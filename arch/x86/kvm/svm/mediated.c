@@ -99,11 +99,12 @@ void svm_mediated_pmu_load(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *gr
 
 	if (status & ~want)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, status & ~want);
-	if (want & ~status) {
-		/* In case that this raises a PMI. */
-		x86_guest_pmu_set_lvtpc(APIC_LVT_MASKED);
+	/*
+	 * Should this raise a PMI, it is an NMI, as LVTPC is perf's.  LVTPC must not be
+	 * masked for that: an interrupt that is late would be lost.
+	 */
+	if (want & ~status)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, want & ~status);
-	}
 
 	if (unlikely(traps != mediated->status_traps)) {
 		mediated->status_traps = traps;

@@ -217,11 +217,12 @@ void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *gr
 
 	if (status & ~want)
 		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, status & ~want);
-	if (want & ~status) {
-		/* In case that this raises a PMI. */
-		x86_guest_pmu_set_lvtpc(APIC_LVT_MASKED);
+	/*
+	 * Should this raise a PMI, it is an NMI, as LVTPC is perf's.  LVTPC must not be
+	 * masked for that: an interrupt that is late would be lost.
+	 */
+	if (want & ~status)
 		wrmsrl(MSR_CORE_PERF_GLOBAL_STATUS_SET, want & ~status);
-	}
 
 	if (likely(traps == mediated->status_traps))
 		return;
