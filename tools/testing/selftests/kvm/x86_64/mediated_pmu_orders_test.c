@@ -34,6 +34,10 @@ static int kmsg_fd = -1;
 static bool have_vms;
 static bool filtered[2];
 static sig_atomic_t nr_alarms;
+static const struct itimerval every_second = {
+	.it_interval.tv_sec = 1,
+	.it_value.tv_sec = 1,
+};
 
 static uint64_t nr_sequences, nr_steps, nr_given_up;
 
@@ -63,15 +67,12 @@ static struct kvm_vm *create_vm(int nr, int first)
 {
 	struct kvm_vcpu *vcpu[2];
 	struct kvm_vm *vm;
-	sigset_t alarm;
 	int i;
 
 	/* KVM_CREATE_VM fails with EINTR if a signal comes. */
-	sigemptyset(&alarm);
-	sigaddset(&alarm, SIGALRM);
-	sigprocmask(SIG_BLOCK, &alarm, NULL);
+	setitimer(ITIMER_REAL, &(struct itimerval){ }, NULL);
 	vm = vm_create_with_vcpus(nr, guest_code, vcpu);
-	sigprocmask(SIG_UNBLOCK, &alarm, NULL);
+	setitimer(ITIMER_REAL, &every_second, NULL);
 
 	sync_global_to_guest(vm, pmu);
 	sync_global_to_guest(vm, wait_rounds);
@@ -560,7 +561,6 @@ static void usage(const char *name, int status)
 
 int main(int argc, char *argv[])
 {
-	struct itimerval alarm = { .it_interval.tv_sec = 1, .it_value.tv_sec = 1 };
 	struct sigaction action = { .sa_handler = handle_alarm };
 	uint64_t number = 1000, length = 16, nr_failed = 0, max_failed = 1, i;
 	static struct step steps[MAX_STEPS];
@@ -618,7 +618,6 @@ int main(int argc, char *argv[])
 	TEST_ASSERT(kmsg_fd >= 0, "/dev/kmsg: %s", strerror(errno));
 	lseek(kmsg_fd, 0, SEEK_END);
 	sigaction(SIGALRM, &action, NULL);
-	setitimer(ITIMER_REAL, &alarm, NULL);
 	wait_rounds = 2 + late / 300;
 
 	calibrate();
