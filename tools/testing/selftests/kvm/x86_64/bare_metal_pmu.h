@@ -126,10 +126,10 @@ static inline void bare_run(struct bare *b, uint64_t mask, uint64_t n)
 	__bare_run(b, mask, n, false);
 }
 
-/* One instruction, either before or after a PMI is taken. */
-static inline void bare_run_beside_pmi(struct bare *b, uint64_t mask)
+/* The same, either before or after a PMI is taken. */
+static inline void bare_run_beside_pmi(struct bare *b, uint64_t mask, uint64_t n)
 {
-	__bare_run(b, mask, 1, true);
+	__bare_run(b, mask, n, true);
 }
 
 /* GLOBAL_STATUS is cleared. */

@@ -85,7 +85,7 @@ static inline bool pmc_is_fixed(int c)
 	return c >= pmu.nr_gp;
 }
 
-static inline uint32_t pmc_msr(int c)
+static __always_inline uint32_t pmc_msr(int c)
 {
 	if (pmc_is_fixed(c))
 		return MSR_CORE_PERF_FIXED_CTR0 + c - pmu.nr_gp;
@@ -104,7 +104,7 @@ static inline uint32_t pmc_alias_msr(int c)
 	return pmu.core && c < 4 ? MSR_K7_PERFCTR0 + c : 0;
 }
 
-static inline uint32_t pmc_selector_msr(int c)
+static __always_inline uint32_t pmc_selector_msr(int c)
 {
 	if (pmu.intel)
 		return MSR_P6_EVNTSEL0 + c;

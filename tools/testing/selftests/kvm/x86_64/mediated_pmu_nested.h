@@ -173,10 +173,9 @@ static inline void l1_run_to_call(void)
 	l1_skip_l2(3);
 }
 
-/* VMM */
-static inline struct kvm_vm *nested_vm_create(struct kvm_vcpu **vcpu, void *guest_code)
+/* VMM: memory for one L2. */
+static inline void nested_vm_prepare(struct kvm_vm *vm)
 {
-	struct kvm_vm *vm = pmu_vm_create(vcpu, guest_code);
 	vm_vaddr_t gva;
 
 	if (pmu.intel) {
@@ -194,6 +193,13 @@ static inline struct kvm_vm *nested_vm_create(struct kvm_vcpu **vcpu, void *gues
 		       l1.msr_bitmap_gpa + getpagesize());
 
 	sync_global_to_guest(vm, l1);
+}
+
+static inline struct kvm_vm *nested_vm_create(struct kvm_vcpu **vcpu, void *guest_code)
+{
+	struct kvm_vm *vm = pmu_vm_create(vcpu, guest_code);
+
+	nested_vm_prepare(vm);
 	return vm;
 }
 

@@ -29,6 +29,12 @@ static inline int vm_of(int v)
 	return !!v;
 }
 
+/* Each VM has memory for one L2. */
+static inline bool has_l2(int v)
+{
+	return v < 2;
+}
+
 enum step_kind {
 	/* Of the guest.  A slot is a counter, see slot_pmc(). */
 	STEP_RESET,
@@ -41,6 +47,8 @@ enum step_kind {
 	STEP_HLT,		/* slots, n: n loops and a HLT, or */
 	STEP_SMI,		/* slots: an SMI, or */
 	STEP_INT,		/* slots: a software interrupt */
+	STEP_L2,		/* slots, n: L2 runs n loops, */
+	STEP_L2IO,		/* slots: or exits to user space; not of the third vCPU */
 	STEP_LVTPC,		/* LVTPC_* */
 	STEP_ACK,		/* clear GLOBAL_STATUS */
 	STEP_CLI,
@@ -63,6 +71,17 @@ enum step_kind {
 };
 
 #define FIRST_HOST_STEP	STEP_EVENT
+
+/* Are counters enabled in it? */
+static __always_inline bool is_region(enum step_kind kind)
+{
+	return kind >= STEP_RUN && kind <= STEP_L2IO;
+}
+
+static inline bool is_of_l2(enum step_kind kind)
+{
+	return kind == STEP_L2 || kind == STEP_L2IO;
+}
 
 #define LVTPC_NMI	1
 #define LVTPC_MASKED	2
@@ -94,6 +113,8 @@ static const struct {
 	[STEP_HLT]	= { "hlt", 2 },
 	[STEP_SMI]	= { "smi", 1 },
 	[STEP_INT]	= { "int", 1 },
+	[STEP_L2]	= { "l2", 2 },
+	[STEP_L2IO]	= { "l2io", 1 },
 	[STEP_LVTPC]	= { "lvtpc", 1 },
 	[STEP_ACK]	= { "ack", 0 },
 	[STEP_CLI]	= { "cli", 0 },
@@ -149,14 +170,14 @@ static inline bool step_parse(struct step *s, const char *word)
 			return false;
 		word += 2;
 	}
-	nr = sscanf(word, "%15[a-z]:%u:%u", name, &a, &b);
+	nr = sscanf(word, "%15[a-z0-9]:%u:%u", name, &a, &b);
 	for (i = 0; i < NR_STEP_KINDS; i++) {
 		if (strcmp(step_kinds[i].name, name))
 			continue;
 		s->kind = i;
 		s->a = a;
 		s->b = b;
-		return nr == 1u + step_kinds[i].nr_args;
+		return nr == 1u + step_kinds[i].nr_args && (has_l2(s->vcpu) || !is_of_l2(i));
 	}
 	return false;
 }
@@ -203,6 +224,7 @@ static inline uint32_t rnd(uint32_t n)
 static const uint8_t step_weights[NR_STEP_KINDS] = {
 	[STEP_SELECT] = 80, [STEP_STOP] = 8, [STEP_SET] = 80, [STEP_RUN] = 96,
 	[STEP_CPUID] = 32, [STEP_IO] = 32, [STEP_HLT] = 16, [STEP_SMI] = 4,
+	[STEP_L2] = 16, [STEP_L2IO] = 16,
 	[STEP_LVTPC] = 32, [STEP_ACK] = 20, [STEP_CLI] = 12, [STEP_STI] = 16,
 	[STEP_STATUS] = 16, [STEP_READ] = 16, [STEP_RDPMC] = 16, [STEP_HANDLER] = 8,
 	[STEP_WAIT] = 32, [STEP_EXIT] = 40, [STEP_EVENT] = 20, [STEP_FILTER] = 6,
@@ -233,7 +255,7 @@ static inline void step_random(struct step *s, enum step_kind first, int nr_slot
 		at -= step_weights[i];
 
 	memset(s, 0, sizeof(*s));
-	s->kind = i;
+	s->kind = !has_l2(vcpu) && is_of_l2(i) ? STEP_RUN : i;
 	s->vcpu = vcpu;
 	switch (s->kind) {
 	case STEP_SELECT:
@@ -250,6 +272,7 @@ static inline void step_random(struct step *s, enum step_kind first, int nr_slot
 		s->a = rnd_slot(nr_slots);
 		break;
 	case STEP_RUN:
+	case STEP_L2:
 		s->a = rnd_slots(nr_slots);
 		s->b = 1 + rnd(rnd(3) ? 24 : 100);
 		break;
@@ -259,6 +282,7 @@ static inline void step_random(struct step *s, enum step_kind first, int nr_slot
 		s->b = 1 + rnd(12);
 		break;
 	case STEP_IO:
+	case STEP_L2IO:
 	case STEP_SMI:
 		s->a = rnd_slots(nr_slots);
 		break;

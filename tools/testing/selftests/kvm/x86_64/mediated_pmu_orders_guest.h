@@ -7,8 +7,7 @@
 #ifndef SELFTEST_KVM_MEDIATED_PMU_ORDERS_GUEST_H
 #define SELFTEST_KVM_MEDIATED_PMU_ORDERS_GUEST_H
 
-#include "mediated_pmu.h"
-#include "mediated_pmu_orders.h"
+#include "mediated_pmu_orders_nested.h"
 
 #define PMI_VECTOR	0x41
 #define TIMER_VECTOR	0x51
@@ -19,7 +18,12 @@
 
 #define MAX_ENTRIES	256
 
-/* A HLT that nothing else ends, in nanoseconds. */
+#define HLT_OPCODE	0xf4
+
+/*
+ * What ends a HLT that nothing else does, in nanoseconds.  The guest may not have come
+ * to its HLT by then, for it is slow while its memory is mapped: again and again.
+ */
 #define TIMER_COUNT	500000
 
 /* What the handler of an interrupt found. */
@@ -27,13 +31,16 @@ struct entry {
 	/* The step, and whether it was done. */
 	uint32_t step;
 	bool done;
-	/* It interrupted another handler. */
+	/* It comes right behind a HLT. */
+	bool hlt;
+	/* It interrupted another handler, or any other function. */
 	bool nested;
 	uint8_t vector;
 	uint64_t ctrl;
 	uint64_t status;
 	uint64_t lvtpc;
 	uint64_t value[BARE_SLOTS];
+	uint64_t witness;
 };
 
 static struct shared {
@@ -52,6 +59,9 @@ static struct shared {
 	uint64_t rsp;
 	uint32_t lvtpc;
 	uint32_t handler;
+	/* Slots that count. */
+	uint32_t selected;
+	bool interrupts_on;
 
 	uint64_t result[MAX_STEPS];
 	uint32_t nr_entries;
@@ -84,6 +94,34 @@ static __always_inline uint64_t slots_to_global(uint32_t slots)
 	return bits;
 }
 
+/*
+ * Where VM-entries count (AMD), nobody knows how many there are.  A counter that
+ * no step touches, the witness, is enabled whenever slots are, and counts what they
+ * do: it says how many there were, and all slots have to agree with it.
+ */
+static __always_inline bool have_witness(void)
+{
+	return pmu.entry_insns;
+}
+
+static __always_inline int witness_pmc(void)
+{
+	return pmu.nr_gp - 2;
+}
+
+static __always_inline uint64_t guest_read_witness(void)
+{
+	return have_witness() ? rdmsr(pmc_msr(witness_pmc())) : 0;
+}
+
+/* GLOBAL_CTRL */
+static __always_inline uint64_t slots_to_ctrl(uint32_t slots)
+{
+	uint64_t bits = slots_to_global(slots);
+
+	return bits && have_witness() ? bits | pmc_global_bit(witness_pmc()) : bits;
+}
+
 static uint32_t lvtpc_value(uint32_t lvtpc)
 {
 	return (lvtpc & LVTPC_NMI ? APIC_DM_NMI : PMI_VECTOR) |
@@ -111,12 +149,14 @@ static noinline uint64_t guest_handle(struct ex_regs *regs, uint64_t ctrl)
 		e->done = s->pos % 2 || regs->rip == s->effect_rip;
 		/* The stack pointer comes behind what is known of the stack. */
 		e->nested = *(uint64_t *)(regs + 1) != s->rsp;
+		e->hlt = *(uint8_t *)(regs->rip - 1) == HLT_OPCODE;
 		e->vector = regs->vector;
 		e->ctrl = ctrl;
 		e->status = rdmsr(pmu_global_status_msr());
 		e->lvtpc = x2apic_read_reg(APIC_LVTPC);
 		for (i = 0; i < nr_slots(); i++)
 			e->value[i] = rdmsr(pmc_msr(slot_pmc(i)));
+		e->witness = guest_read_witness();
 
 		if (is_pmi && s->handler & HANDLER_UNMASKS &&
 		    s->handler & HANDLER_UNMASKS_FIRST && e->lvtpc != s->lvtpc)
@@ -186,7 +226,7 @@ static __always_inline uint64_t effect_rdpmc(struct shared *s, uint32_t index)
 do {									\
 	register uint64_t r12 asm("r12") = pmu_global_ctrl_msr();	\
 	register uint64_t r13 asm("r13") = (_loops);			\
-	uint64_t on = slots_to_global(_slots), a = (uint32_t)on;	\
+	uint64_t on = slots_to_ctrl(_slots), a = (uint32_t)on;	\
 	uint64_t d = on >> 32, c = r12;					\
 									\
 	asm volatile("wrmsr\n\t"					\
@@ -229,12 +269,34 @@ static uint64_t region_insns(const struct step *s)
 		return MEASURED_INSNS(4, 1) + 1;
 	case STEP_INT:
 		return MEASURED_INSNS(1, 1);
+	case STEP_L2:
+	case STEP_L2IO:
+		return l2_insns(s);
 	default:
 		return 0;
 	}
 }
 
-static __always_inline void guest_select(struct shared *s, uint32_t slot, bool counts, bool intr)
+/* Of how many VM-exits in it KVM has no choice. */
+static uint64_t region_exits(const struct step *s)
+{
+	switch (s->kind) {
+	case STEP_CPUID:
+		return s->b;
+	case STEP_IO:
+	case STEP_HLT:
+	case STEP_SMI:
+		return 1;
+	case STEP_L2:
+		return 2;
+	case STEP_L2IO:
+		return 3;
+	default:
+		return 0;
+	}
+}
+
+static __always_inline void __guest_select(struct shared *s, uint32_t slot, bool counts, bool intr)
 {
 	uint64_t value = 0;
 
@@ -247,6 +309,25 @@ static __always_inline void guest_select(struct shared *s, uint32_t slot, bool c
 	if (counts)
 		value = pmu_instructions() | (intr ? SELECT_OS_PMI : SELECT_OS);
 	effect_wrmsr(s, pmc_selector_msr(slot_pmc(slot)), value);
+}
+
+static __always_inline void guest_select(struct shared *s, uint32_t slot, bool counts, bool intr)
+{
+	__guest_select(s, slot, counts, intr);
+	s->selected = (s->selected & ~BIT(slot)) | (counts ? BIT(slot) : 0);
+	/* It counts when a slot does, so that the PMU is idle when it would be. */
+	if (have_witness())
+		wrmsr(pmc_selector_msr(witness_pmc()),
+		      s->selected ? pmu_instructions() | SELECT_OS : 0);
+}
+
+static __always_inline void guest_l2(struct shared *s, const struct step *op)
+{
+	bool io = op->kind == STEP_L2IO;
+	uint64_t rip = l1_region(slots_to_ctrl(op->a), io ? 1 : op->b, io ? l2_io : l2_loops,
+				 s->rsp, s->interrupts_on);
+
+	GUEST_ASSERT_EQ(rip, (uint64_t)(io ? l2_io_end : l2_loops_end));
 }
 
 static __always_inline uint64_t guest_step(struct shared *s, const struct step *op)
@@ -264,7 +345,12 @@ static __always_inline uint64_t guest_step(struct shared *s, const struct step *
 			guest_select(s, i, false, false);
 			wrmsr(pmc_msr(slot_pmc(i)), 0);
 		}
+		if (have_witness())
+			wrmsr(pmc_msr(witness_pmc()), 0);
 		wrmsr(pmu_global_clear_msr(), slots_to_global(-1));
+		if (!pmu.intel)
+			wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~EFER_SVME);
+		s->interrupts_on = true;
 		asm volatile("sti");
 		break;
 	case STEP_SELECT:
@@ -291,8 +377,13 @@ static __always_inline uint64_t guest_step(struct shared *s, const struct step *
 	case STEP_INT:
 		GUEST_REGION(op->a, 1, BLOCK_SOFT_INT, "");
 		break;
+	case STEP_L2:
+	case STEP_L2IO:
+		guest_l2(s, op);
+		break;
 	case STEP_HLT:
-		x2apic_write_reg(APIC_LVTT, APIC_LVT_TIMER_ONESHOT | TIMER_VECTOR);
+		s->interrupts_on = true;
+		x2apic_write_reg(APIC_LVTT, APIC_LVT_TIMER_PERIODIC | TIMER_VECTOR);
 		x2apic_write_reg(APIC_TMICT, TIMER_COUNT);
 		GUEST_REGION(op->a, op->b, BLOCK_PLAIN, TAIL_HLT);
 		x2apic_write_reg(APIC_TMICT, 0);
@@ -305,9 +396,11 @@ static __always_inline uint64_t guest_step(struct shared *s, const struct step *
 		effect_wrmsr(s, pmu_global_clear_msr(), slots_to_global(-1));
 		break;
 	case STEP_CLI:
+		s->interrupts_on = false;
 		asm volatile("cli");
 		break;
 	case STEP_STI:
+		s->interrupts_on = true;
 		asm volatile("sti\n\t nop");
 		break;
 	case STEP_STATUS:
@@ -330,7 +423,8 @@ static __always_inline uint64_t guest_step(struct shared *s, const struct step *
 		asm volatile(BLOCK_IO ::: "eax", "memory");
 		break;
 	}
-	return 0;
+	/* No function is called, see struct entry. */
+	return is_region(op->kind) ? guest_read_witness() : 0;
 }
 
 static void guest_code(uint64_t id)
@@ -341,6 +435,8 @@ static void guest_code(uint64_t id)
 	wrmsr(MSR_GS_BASE, (uint64_t)s);
 	x2apic_enable();
 	x2apic_write_reg(APIC_TDCR, 0xb);
+	if (has_l2(id))
+		l1_prepare();
 	asm volatile("mov %%rsp, %0" : "=m"(s->rsp));
 	for (;;) {
 		while (READ_ONCE(s->next) >= READ_ONCE(s->nr_ops))

@@ -38,7 +38,19 @@ struct replay {
 	uint32_t lvtpc, handler;
 	struct entry *e, *end;
 	int v, step;
+	const struct step *op;
+
+	/* Where VM-entries count: the witness, see have_witness(), */
+	uint64_t witness;
+	/* what it has counted in this step beside handlers, and how many those were. */
+	uint64_t counted, nr_handlers;
+	/* An interrupt has come somewhere in so many instructions. */
+	uint64_t band;
 };
+
+/* What VM-entries add beside those that a step asks for, as the host has interrupts. */
+#define STEP_SPARE	(SPARE_ENTRIES * pmu.entry_insns)
+#define HANDLER_SPARE	(3 * pmu.entry_insns)
 
 /* And details for whoever looks into it. */
 static void __printf(3, 4)
@@ -80,6 +92,12 @@ static void compare(struct replay *r, int slot, uint64_t value)
 			    r->bare.slot[slot].value);
 }
 
+static void compare_witness(struct replay *r, uint64_t value)
+{
+	if (value != r->witness)
+		fail_replay(r, "a wrong count", "witness, %#lx, wanted %#lx", value, r->witness);
+}
+
 static void compare_status(struct replay *r, uint64_t status)
 {
 	if (status_to_slots(r, status) != r->bare.status)
@@ -98,12 +116,99 @@ static int counting_slot(struct replay *r, uint64_t slots)
 	return -1;
 }
 
+static bool witness_counts(struct replay *r, uint64_t slots)
+{
+	int i;
+
+	for (i = 0; i < nr_slots(); i++) {
+		if (r->selected[i])
+			return have_witness() && slots && !r->denied;
+	}
+	return false;
+}
+
+static void replay_run(struct replay *r, uint64_t slots, uint64_t n)
+{
+	if (witness_counts(r, slots))
+		r->witness = (r->witness + n) & COUNTER_MASK;
+	bare_run(&r->bare, slots, n);
+}
+
+/* Either before or after a PMI is taken. */
+static void replay_run_beside_pmi(struct replay *r, uint64_t slots, uint64_t n)
+{
+	if (witness_counts(r, slots))
+		r->witness = (r->witness + n) & COUNTER_MASK;
+	bare_run_beside_pmi(&r->bare, slots, n);
+}
+
+/* VM-entries in a step, as instructions. */
+static uint64_t least_entries(struct replay *r)
+{
+	return region_exits(r->op) * pmu.entry_insns;
+}
+
+static uint64_t most_entries(struct replay *r)
+{
+	return least_entries(r) + STEP_SPARE + r->nr_handlers * HANDLER_SPARE;
+}
+
+/*
+ * As replay_to_entry(), with VM-entries among the instructions.  How many they are
+ * is known at the end of the step.  The handler may have had some of the last ones
+ * before it stopped the counters.
+ */
+static uint64_t replay_witness_to_entry(struct replay *r, struct entry *e, uint64_t slots,
+					uint64_t left)
+{
+	uint64_t n = (e->witness - r->witness) & COUNTER_MASK;
+	uint64_t skip = e->ctrl ? handler_prologue : 0;
+
+	if (e->ctrl && e->ctrl != slots_to_ctrl(slots))
+		fail_replay(r, "a wrong GLOBAL_CTRL", "%#lx", e->ctrl);
+	if (n < skip || n > skip + left + most_entries(r)) {
+		fail_replay(r, "a wrong count at an interrupt", "%ld of %lu, VM-entries included",
+			    (int64_t)((n - skip) << 16) >> 16, left);
+		return left;
+	}
+	n -= skip;
+	/* Before the region, or after it? */
+	if (!e->ctrl)
+		left = n ? 0 : left;
+	r->counted += n;
+	r->nr_handlers += !!e->ctrl;
+	if (e->ctrl) {
+		uint64_t uncertain = n < HANDLER_SPARE ? n : HANDLER_SPARE;
+
+		r->band += uncertain;
+		n -= uncertain;
+	}
+	replay_run(r, slots, n);
+	return left;
+}
+
+/* The rest of a step's region, with VM-entries, of which there may not be too many. */
+static void replay_witness_to_end(struct replay *r, uint64_t slots, uint64_t witness)
+{
+	uint64_t n = (witness - r->witness) & COUNTER_MASK;
+	int64_t entries = r->counted + n - region_insns(r->op);
+
+	if (entries < (int64_t)least_entries(r) || entries > (int64_t)most_entries(r)) {
+		fail_replay(r, "a wrong count", "%ld too many, %lu to %lu VM-entries", entries,
+			    least_entries(r), most_entries(r));
+		return;
+	}
+	replay_run(r, slots, n);
+}
+
 /* @left instructions until @slots are disabled: run up to the interrupt. */
 static uint64_t replay_to_entry(struct replay *r, struct entry *e, uint64_t slots, uint64_t left)
 {
 	int c = counting_slot(r, slots);
 	uint64_t n;
 
+	if (witness_counts(r, slots))
+		return replay_witness_to_entry(r, e, slots, left);
 	if (c < 0)
 		return left;
 
@@ -121,7 +226,7 @@ static uint64_t replay_to_entry(struct replay *r, struct entry *e, uint64_t slot
 			n = left;
 		}
 	}
-	bare_run(&r->bare, slots, n);
+	replay_run(r, slots, n);
 	return left - n;
 }
 
@@ -130,30 +235,30 @@ static void replay_pmi(struct replay *r, struct entry *e, uint64_t slots, uint64
 {
 	bool masked = e->lvtpc & APIC_LVT_MASKED;
 	bool nmi = e->vector == NMI_VECTOR;
-	bool early = !r->bare.pmi[nmi].may && left && slots;
+	uint64_t band = r->band;
 	const char *error;
+
+	for (; !r->bare.pmi[nmi].may && band; band--)
+		replay_run(r, slots, 1);
+	error = bare_take_pmi(&r->bare, nmi, masked);
+	if (error)
+		fail_replay(r, error, "vector %u, LVTPC %#lx, status %#lx, %lu left", e->vector,
+			    e->lvtpc, e->status, left);
+	replay_run_beside_pmi(r, slots, band);
+	replay_run(r, slots, handler_prologue - 1);
+}
+
+/* An interrupt.  Returns what of @left instructions is to be done after it. */
+static uint64_t replay_entry(struct replay *r, uint64_t slots, uint64_t left)
+{
+	struct entry *e = r->e++;
+	int i;
 
 	/*
 	 * If writes of GLOBAL_CTRL are emulated, the one that enables is counted
 	 * and not the one that disables: one more has been done than it seems.
 	 */
-	if (early)
-		bare_run(&r->bare, slots, 1);
-	error = bare_take_pmi(&r->bare, nmi, masked);
-	if (!early)
-		bare_run_beside_pmi(&r->bare, slots);
-	if (error)
-		fail_replay(r, error, "vector %u, LVTPC %#lx, status %#lx, %lu left", e->vector,
-			    e->lvtpc, e->status, left);
-	bare_run(&r->bare, slots, handler_prologue - 1);
-}
-
-/* An interrupt.  Returns what of @left instructions is to be done after it. */
-static uint64_t replay_entry(struct replay *r, uint64_t slots, uint64_t left, bool hlt)
-{
-	struct entry *e = r->e++;
-	int i;
-
+	r->band = 1;
 	left = replay_to_entry(r, e, slots, left);
 	if (!e->ctrl)
 		slots = 0;
@@ -162,14 +267,15 @@ static uint64_t replay_entry(struct replay *r, uint64_t slots, uint64_t left, bo
 		nr_pmis++;
 		replay_pmi(r, e, slots, left);
 	} else {
-		if (e->vector == TIMER_VECTOR && hlt && bare_pmi_is_owed(&r->bare))
+		if (e->vector == TIMER_VECTOR && e->hlt && bare_pmi_is_owed(&r->bare))
 			fail_replay(r, "a HLT is not ended by its PMI", "status %#lx", e->status);
-		bare_run(&r->bare, slots, handler_prologue);
+		replay_run(r, slots, r->band - 1 + handler_prologue);
 	}
 
 	compare_status(r, e->status);
 	for (i = 0; i < nr_slots(); i++)
 		compare(r, i, e->value[i]);
+	compare_witness(r, e->witness);
 
 	if (e->vector == NMI_VECTOR || e->vector == PMI_VECTOR) {
 		if (r->handler & HANDLER_ACKS)
@@ -177,7 +283,7 @@ static uint64_t replay_entry(struct replay *r, uint64_t slots, uint64_t left, bo
 		if (r->handler & HANDLER_UNMASKS && e->lvtpc != lvtpc_value(r->lvtpc))
 			bare_write_lvtpc(&r->bare, r->lvtpc & LVTPC_NMI, r->lvtpc & LVTPC_MASKED);
 	}
-	bare_run(&r->bare, slots, handler_insns - handler_prologue);
+	replay_run(r, slots, handler_insns - handler_prologue);
 	return left;
 }
 
@@ -191,6 +297,7 @@ static void replay_effect(struct replay *r, const struct step *s, uint64_t resul
 		bare_reset(b, pmu.intel, late);
 		b->acked_may_be_lost = acked_may_be_lost;
 		memset(r->selected, 0, sizeof(r->selected));
+		r->witness = 0;
 		r->lvtpc = 0;
 		r->handler = HANDLER_ACKS | HANDLER_UNMASKS;
 		break;
@@ -237,19 +344,26 @@ static void replay_effect(struct replay *r, const struct step *s, uint64_t resul
 static void replay_step(struct replay *r, const struct step *s, uint64_t result)
 {
 	uint64_t left = region_insns(s), slots = left ? s->a : 0;
-	bool hlt = s->kind == STEP_HLT;
 
-	if (hlt)
+	r->op = s;
+	r->counted = 0;
+	r->nr_handlers = 0;
+	if (s->kind == STEP_HLT)
 		r->bare.interrupts_on = true;
 
 	/* Interrupts before the effect of the step, or in it, and after it. */
 	while (!failure && r->e < r->end && r->e->step == r->step &&
 	       (left || !r->e->done || s->kind == STEP_WAIT))
-		left = replay_entry(r, slots, left, hlt);
-	bare_run(&r->bare, slots, left);
+		left = replay_entry(r, slots, left);
+	if (witness_counts(r, slots))
+		replay_witness_to_end(r, slots, result);
+	else
+		replay_run(r, slots, left);
+	if (slots)
+		compare_witness(r, result);
 	replay_effect(r, s, result);
 	while (!failure && r->e < r->end && r->e->step == r->step)
-		replay_entry(r, 0, 0, hlt);
+		replay_entry(r, 0, 0);
 }
 
 /*
