@@ -42,15 +42,15 @@ struct replay {
 
 	/* Where VM-entries count: the witness, see have_witness(), */
 	uint64_t witness;
-	/* what it has counted in this step beside handlers, and how many those were. */
-	uint64_t counted, nr_handlers;
+	/* how many there were in this step, and of those the ones it did not ask for. */
+	uint64_t entries, unasked;
 	/* An interrupt has come somewhere in so many instructions. */
 	uint64_t band;
 };
 
 /* What VM-entries add beside those that a step asks for, as the host has interrupts. */
 #define STEP_SPARE	(SPARE_ENTRIES * pmu.entry_insns)
-#define HANDLER_SPARE	(3 * pmu.entry_insns)
+#define HANDLER_SPARE	(10 * pmu.entry_insns)
 
 /* And details for whoever looks into it. */
 static void __printf(3, 4)
@@ -142,63 +142,58 @@ static void replay_run_beside_pmi(struct replay *r, uint64_t slots, uint64_t n)
 	bare_run_beside_pmi(&r->bare, slots, n);
 }
 
-/* VM-entries in a step, as instructions. */
-static uint64_t least_entries(struct replay *r)
+/*
+ * How many VM-entries there were in a step: what the witness has counted in it, that
+ * of its instructions and handlers aside.
+ */
+static void replay_find_entries(struct replay *r, uint64_t witness)
 {
-	return region_exits(r->op) * pmu.entry_insns;
-}
+	int64_t least = region_exits(r->op) * pmu.entry_insns, spare = STEP_SPARE;
+	int64_t n = (witness - r->witness) & COUNTER_MASK;
+	struct entry *e;
 
-static uint64_t most_entries(struct replay *r)
-{
-	return least_entries(r) + STEP_SPARE + r->nr_handlers * HANDLER_SPARE;
+	n -= region_insns(r->op);
+	for (e = r->e; e < r->end && e->step == r->step; e++) {
+		if (!e->ctrl)
+			continue;
+		n -= handler_insns;
+		spare += HANDLER_SPARE;
+	}
+	if (n < least || n > least + spare)
+		fail_replay(r, "a wrong count", "%ld too many, %ld to %ld VM-entries", n, least,
+			    least + spare);
+	r->entries = n;
+	r->unasked = n - least;
 }
 
 /*
- * As replay_to_entry(), with VM-entries among the instructions.  How many they are
- * is known at the end of the step.  The handler may have had some of the last ones
- * before it stopped the counters.
+ * As replay_to_entry(), with VM-entries among the instructions.  Those that no step
+ * asked for may have come while the interrupt was on its way to its handler, or in
+ * the handler before it stopped the counters.
  */
 static uint64_t replay_witness_to_entry(struct replay *r, struct entry *e, uint64_t slots,
 					uint64_t left)
 {
 	uint64_t n = (e->witness - r->witness) & COUNTER_MASK;
-	uint64_t skip = e->ctrl ? handler_prologue : 0;
+	uint64_t skip = e->ctrl ? handler_prologue : 0, uncertain;
 
 	if (e->ctrl && e->ctrl != slots_to_ctrl(slots))
 		fail_replay(r, "a wrong GLOBAL_CTRL", "%#lx", e->ctrl);
-	if (n < skip || n > skip + left + most_entries(r)) {
-		fail_replay(r, "a wrong count at an interrupt", "%ld of %lu, VM-entries included",
-			    (int64_t)((n - skip) << 16) >> 16, left);
+	if (n < skip || n > skip + left + r->entries)
+		fail_replay(r, "a wrong count at an interrupt", "%ld of %lu, and %lu VM-entries",
+			    (int64_t)((n - skip) << 16) >> 16, left, r->entries);
+	if (failure)
 		return left;
-	}
 	n -= skip;
-	/* Before the region, or after it? */
-	if (!e->ctrl)
-		left = n ? 0 : left;
-	r->counted += n;
-	r->nr_handlers += !!e->ctrl;
-	if (e->ctrl) {
-		uint64_t uncertain = n < HANDLER_SPARE ? n : HANDLER_SPARE;
-
-		r->band += uncertain;
-		n -= uncertain;
+	if (!e->ctrl) {
+		/* It is either before the region or after it. */
+		replay_run(r, slots, n);
+		return n ? 0 : left;
 	}
-	replay_run(r, slots, n);
+	uncertain = n < r->unasked ? n : r->unasked;
+	r->band += uncertain;
+	replay_run(r, slots, n - uncertain);
 	return left;
-}
-
-/* The rest of a step's region, with VM-entries, of which there may not be too many. */
-static void replay_witness_to_end(struct replay *r, uint64_t slots, uint64_t witness)
-{
-	uint64_t n = (witness - r->witness) & COUNTER_MASK;
-	int64_t entries = r->counted + n - region_insns(r->op);
-
-	if (entries < (int64_t)least_entries(r) || entries > (int64_t)most_entries(r)) {
-		fail_replay(r, "a wrong count", "%ld too many, %lu to %lu VM-entries", entries,
-			    least_entries(r), most_entries(r));
-		return;
-	}
-	replay_run(r, slots, n);
 }
 
 /* @left instructions until @slots are disabled: run up to the interrupt. */
@@ -346,8 +341,8 @@ static void replay_step(struct replay *r, const struct step *s, uint64_t result)
 	uint64_t left = region_insns(s), slots = left ? s->a : 0;
 
 	r->op = s;
-	r->counted = 0;
-	r->nr_handlers = 0;
+	if (witness_counts(r, slots))
+		replay_find_entries(r, result);
 	if (s->kind == STEP_HLT)
 		r->bare.interrupts_on = true;
 
@@ -356,9 +351,8 @@ static void replay_step(struct replay *r, const struct step *s, uint64_t result)
 	       (left || !r->e->done || s->kind == STEP_WAIT))
 		left = replay_entry(r, slots, left);
 	if (witness_counts(r, slots))
-		replay_witness_to_end(r, slots, result);
-	else
-		replay_run(r, slots, left);
+		left = (result - r->witness) & COUNTER_MASK;
+	replay_run(r, slots, left);
 	if (slots)
 		compare_witness(r, result);
 	replay_effect(r, s, result);

@@ -34,7 +34,7 @@ static struct perf_event_mmap_page *samples;
 static int kmsg_fd = -1;
 static bool have_vms;
 static bool filtered[2];
-static volatile sig_atomic_t nr_alarms;
+static sig_atomic_t nr_alarms;
 static const struct itimerval every_second = {
 	.it_interval.tv_sec = 1,
 	.it_value.tv_sec = 1,
@@ -115,7 +115,7 @@ static void free_vms(void)
 /* Run to the next exit to user space that a step asks for. */
 static void enter(struct host_vcpu *v)
 {
-	int alarms = nr_alarms;
+	int alarms = READ_ONCE(nr_alarms);
 	struct kvm_run *run;
 	int r;
 
@@ -123,7 +123,7 @@ static void enter(struct host_vcpu *v)
 		r = __vcpu_run(v->vcpu);
 		run = v->vcpu->run;
 		if (r < 0 && errno == EINTR) {
-			if (nr_alarms - alarms > 3)
+			if (READ_ONCE(nr_alarms) - alarms > 3)
 				fail("a vCPU hangs");
 			continue;
 		}
@@ -169,6 +169,23 @@ static void finish(struct host_vcpu *v)
 #define PERIOD		20011
 #define SAMPLE_PAGES	8
 
+/*
+ * SVM has no virtual NMIs here: from the injection of one to the guest's IRET the host
+ * gets none either, whatever it does in between, and its samples are too late.
+ */
+static bool nmis_were_blocked(void)
+{
+	int i, v;
+
+	for (v = 0; v < NR_VCPUS; v++) {
+		for (i = 0; i < vcpus[v].shared->nr_entries; i++) {
+			if (vcpus[v].shared->entry[i].vector == NMI_VECTOR)
+				return !pmu.intel;
+		}
+	}
+	return false;
+}
+
 /* One for each full period. */
 static void check_samples(void)
 {
@@ -186,7 +203,7 @@ static void check_samples(void)
 		nr += header.type == PERF_RECORD_SAMPLE;
 	}
 	nr_samples += nr;
-	if (nr != count / PERIOD) {
+	if (nr > count / PERIOD || (nr < count / PERIOD && !nmis_were_blocked())) {
 		fail("host samples are lost");
 		snprintf(failure_at, sizeof(failure_at), ", %lu for %lu instructions", nr, count);
 	}
@@ -246,7 +263,8 @@ static void host_getset(struct host_vcpu *v)
 	TEST_ASSERT(msrs, "No memory");
 	for (i = 0; i < list->nmsrs; i++) {
 		/* Those that say what VMX can do cannot be written in VMX operation. */
-		if (list->indices[i] >= MSR_IA32_VMX_BASIC && list->indices[i] <= MSR_IA32_VMX_VMFUNC)
+		if (list->indices[i] >= MSR_IA32_VMX_BASIC &&
+		    list->indices[i] <= MSR_IA32_VMX_VMFUNC)
 			continue;
 		msrs->entries[msrs->nmsrs++].index = list->indices[i];
 	}
@@ -717,7 +735,7 @@ int main(int argc, char *argv[])
 		free_vms();
 	}
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	printf("# %lu sequences with %lu steps, %lu PMIs and %lu samples of the host, %lu ms, %lu failed\n"
+	printf("# %lu sequences, %lu steps, %lu PMIs, %lu host samples, %lu ms, %lu failed\n"
 	       "# %lu not compared, as an interrupt interrupted the handler of another\n",
 	       nr_sequences, nr_steps, nr_pmis, nr_samples,
 	       (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000,
