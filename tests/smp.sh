@@ -8,11 +8,7 @@ vcpus=${VCPUS:-2}
 LOOPS=20000 ROUNDS=6 PERIOD=50021
 
 # On AMD the entry of a guest counts as an instruction of it; the oracle of smp.t has it too.
-case $MODEL in
-intel*) near=0 ;;
-*) near=1000 ;;	# a thousandth
-esac
-
+# shellcheck disable=SC2154 # near, of lib.sh
 # What smp-count must print of N vCPUs in window ID, with HOW_OFTEN times the loops.
 right() { # ID N HOW_OFTEN
 	cat /tmp/counts
