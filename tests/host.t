@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """perf in the host beside a busy guest, against the machine's own counts.
-host.t [MODEL[xCPUS]...] [-- ARGUMENT-OF-MACHINE/RUN...]
+host.t [MODEL[xCPUS][@QUIRK]...] [-- ARGUMENT-OF-MACHINE/RUN...]
 
 tests/host.sh does it, and checks what needs no oracle; here is the rest."""
 import os
@@ -14,7 +14,8 @@ MODELS = ["intel-8+3", "intel-8+4", "intel-8+3x2", "amd-v2x2"]
 # Open, two points fail: beside a guest with the NMI watchdog off the guest makes no progress for a while, and
 # the watchdog's ticks are one too few.
 if os.environ.get("ALL"):
-    MODELS.append("amd-v2")
+    MODELS += ["amd-v2", "amd-v2x2@vmrun=host"]
+    MODELS += [f"{model}@{quirk}" for model in ("intel-8+3", "amd-v2x2") for quirk in ("late=2000", "skid=200")]
 STEP = 10		# ns of the machine's clock
 # Instructions from where the first host event stops for a guest to where the last
 # one counts again.  An event cannot count them; at most this many, each time.
@@ -90,14 +91,12 @@ def times(label, window, target, guests=True):
 
 
 def test(arg, extra):
-    model, cpus = re.fullmatch(r"(.*?)(?:x(\d))?", arg).groups()
-    label = model + (f", {cpus} CPUs" if cpus else "")
-    # A guest's counts are exact without those of VM-entry, which AMD has.
-    exact = ["--quirk", "vmrun=host"] if model.startswith("amd") else []
+    model, cpus, quirk = re.fullmatch(r"(.*?)(?:x(\d))?(?:@(.*))?", arg).groups()
+    label = model + (f", {cpus} CPUs" if cpus else "") + (f", {quirk}" if quirk else "")
     out = os.path.join(BUILD, "check", "logs", "host@" + arg)
     run = subprocess.Popen([os.path.join(TOP, "machine", "run"), "--model", model, "--script",
                             os.path.join(TOP, "tests", "host.sh"), "--no-skip", "--out", out,
-                            "--timeout", "400", *(["--cpus", cpus] if cpus else []), *exact, *extra],
+                            "--timeout", "400", *(["--cpus", cpus] if cpus else []), *(["--quirk", quirk] if quirk else []), *extra],
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     perf, ticks = {}, None
     for line in run.stdout:

@@ -52,6 +52,7 @@ intel*)
 	four_events=r00c2,r00c3,rff60,r0964
 	first_selector=$((0xc0010003)) ;;
 esac
+# shellcheck disable=SC2034 # for the scripts
 case $MODEL,$QUIRKS in
 intel*|*vmrun=host*) near=0 ;;
 *) near=1000 ;;

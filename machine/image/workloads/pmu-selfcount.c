@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * pmu-selfcount [--rdpmc] [--kernel] [-n N] [EVENT...]
+ * pmu-selfcount [--rdpmc] [--kernel] [--near M] [-n N] [EVENT...]
  *
  * Open each event on this process, run the block of known counts and print
  *
@@ -11,7 +11,8 @@
  * the stop of the counter add falls out, and must be exact to the unit; with
  * --rdpmc it is the difference of two RDPMC in user mode, nothing taken off.
  * --kernel counts kernel mode too: never exact.  In a guest of an AMD CPU each
- * VM-entry may count: that is measured first, and a few more are right then.
+ * VM-entry may count: that is measured first, and a few more are right then, one in M
+ * instructions, 20000 if not given.
  * Exit status: 0 all right, 1 some count is wrong, 2 an event cannot be opened or was not counting all the time.
  *
  * Events: instructions branches cycles ref-cycles branch-misses
@@ -180,7 +181,7 @@ int main(int argc, char **argv)
 {
 	static char *defaults[] = { "instructions", "branches", NULL };
 	struct perf_event_attr attr;
-	unsigned long n = 100000;
+	unsigned long n = 100000, near = 20000;
 	unsigned long long val, want = 0, spare;
 	int rdpmc = 0, ret = 0, i, fd, known;
 	char **event;
@@ -192,6 +193,8 @@ int main(int argc, char **argv)
 			with_kernel = 1;
 		} else if (!strcmp(argv[i], "-n") && i + 1 < argc) {
 			n = strtoul(argv[++i], NULL, 10);
+		} else if (!strcmp(argv[i], "--near") && i + 1 < argc) {
+			near = strtoul(argv[++i], NULL, 10);
 		} else {
 			fprintf(stderr, "pmu-selfcount: unknown option '%s'\n", argv[i]);
 			return 2;
@@ -210,7 +213,7 @@ int main(int argc, char **argv)
 		known = expected(&attr, rdpmc, n, &want);
 		spare = known && is_amd() ? entry_adds(fd, want < WORK_INSNS(n) / 2) : 0;
 		/* Interrupts of the host: some thousand instructions apart, at least. */
-		spare *= 10 + want / 20000;
+		spare *= 10 + want / near;
 		if (rdpmc) {
 			val = measure_rdpmc(*event, fd, n);
 		} else {
