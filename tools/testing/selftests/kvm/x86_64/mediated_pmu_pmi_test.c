@@ -19,6 +19,9 @@
  * counter stands behind, as branch traces do:
  *	mediated_pmu_pmi_test -s -r global.stray_interrupts_are_no_pmis
  *
+ * -u is for hardware that raises a PMI when LVTPC is unmasked while the status bit of a
+ * counter with PMI is set: guests clear it before.
+ *
  * These come first, what follows is the harness's.
  */
 #include <pthread.h>
@@ -42,6 +45,9 @@ static uint64_t pmi_delay;
 
 /* Something else raises interrupts by LVTPC while guests count, see -s. */
 static bool stray;
+
+/* Unmasking LVTPC while a status bit is set raises a PMI, see -u. */
+static bool unmask_raises;
 
 enum delivery { VECTOR, NMI };
 
@@ -279,6 +285,16 @@ static void guest_prompt(bool cli)
 	GUEST_DONE();
 }
 
+/* What came while LVTPC was masked is gone, except for @status. */
+static void guest_unmask(uint64_t status)
+{
+	if (unmask_raises)
+		guest_check_status(status);
+	guest_set_lvtpc(false);
+	guest_wait_for_pmi();
+	guest_check_status(unmask_raises ? 0 : status);
+}
+
 static void guest_no_pmi_masked(void)
 {
 	uint64_t nth;
@@ -290,10 +306,7 @@ static void guest_no_pmi_masked(void)
 			guest_set_lvtpc(true);
 			GUEST_ASSERT(pmu_same_insns(guest_overflow(c, nth, true, false),
 						    PLAIN_INSNS - nth));
-			/* What came while it was masked is gone. */
-			guest_set_lvtpc(false);
-			guest_wait_for_pmi();
-			guest_check_status(pmc_global_bit(c));
+			guest_unmask(pmc_global_bit(c));
 		}
 	}
 	GUEST_DONE();
@@ -431,6 +444,7 @@ static struct kvm_vm *pmi_vm_create(struct kvm_vcpu **vcpu, void *guest_code)
 	vm_install_exception_handler(vm, NMI_VECTOR, guest_pmi_handler);
 	sync_global_to_guest(vm, delivery);
 	sync_global_to_guest(vm, pmi_delay);
+	sync_global_to_guest(vm, unmask_raises);
 	return vm;
 }
 
@@ -875,9 +889,7 @@ static void guest_migrates_status(void)
 			GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(c)),
 					pmu_instructions() | SELECT_OS_PMI);
 		/* The restore must not raise what was masked. */
-		guest_set_lvtpc(false);
-		guest_wait_for_pmi();
-		guest_check_status(pmc_global_bit(c));
+		guest_unmask(pmc_global_bit(c));
 		guest_set_lvtpc(true);
 	}
 	GUEST_DONE();
@@ -1231,8 +1243,8 @@ TEST(guest_pmis_and_host_samples_do_not_mix)
 int main(int argc, char *argv[])
 {
 	while (argc > 1) {
-		if (!strcmp(argv[1], "-s")) {
-			stray = true;
+		if (!strcmp(argv[1], "-s") || !strcmp(argv[1], "-u")) {
+			*(argv[1][1] == 's' ? &stray : &unmask_raises) = true;
 			argv[1] = argv[0];
 			argc--;
 			argv++;
