@@ -1117,11 +1117,14 @@ TEST(metrics_do_not_decay_beside_host_events)
 	TEST_ASSERT(perf_read(fd).count > MANY_EXITS, "The host's event does not count");
 	close(fd);
 
-	/* The vCPU leaves the CPU now and then, for which there is reason to round. */
+	/*
+	 * The vCPU leaves the CPU now and then, for which there is reason to round: by
+	 * one when the metrics are read and by one when they are written.
+	 */
 	for (i = 0; i < 4; i++) {
 		a = alone >> 8 * i & 0xff;
 		b = beside >> 8 * i & 0xff;
-		TEST_ASSERT(abs(a - b) <= 2, "Metrics %#lx, beside an event of the host %#lx",
+		TEST_ASSERT(abs(a - b) <= 4, "Metrics %#lx, beside an event of the host %#lx",
 			    alone, beside);
 	}
 	TEST_ASSERT(alone & 0xff, "Nothing retires: %#lx", alone);
