@@ -57,6 +57,7 @@
 /* GLOBAL_STATUS and GLOBAL_CTRL. */
 #define GLOBAL_FIXED_SHIFT	32
 #define GLOBAL_METRICS		BIT(48)
+#define STATUS_TRACE		BIT(55)
 #define STATUS_LBR_FRZ		BIT(58)
 #define STATUS_CTR_FRZ		BIT(59)
 #define STATUS_UNCORE		BIT(61)
@@ -167,6 +168,7 @@ enum pending {
 	PENDING_HOST = PMU_HOST,
 	PENDING_GUEST = PMU_GUEST,
 	PENDING_EMPTY,		/* the quirk's second one, which no overflow stands behind */
+	PENDING_STRAY,		/* the quirk's, due while the guest counts */
 	NR_PENDING,
 };
 
@@ -338,7 +340,8 @@ static uint64_t status_strange(const struct pmu *pmu)
 /*
  * The bits of GLOBAL_STATUS that can be set by software.  Of the ones that are
  * there by version (LBR_FRZ, CTR_FRZ, uncore, buffer) only CTR_FRZ does
- * anything; the ones for PT and SGX are reserved as the models have neither.
+ * anything; the ones for PT and SGX are reserved as the models have neither, but
+ * for the quirk "trace-status".
  */
 static uint64_t status_set_valid(const struct pmu *pmu)
 {
@@ -346,6 +349,7 @@ static uint64_t status_set_valid(const struct pmu *pmu)
 		return gp_mask(pmu) | STATUS_LBR_FRZ | STATUS_CTR_FRZ;
 
 	return global_valid(pmu) | STATUS_LBR_FRZ | STATUS_CTR_FRZ | STATUS_UNCORE | STATUS_OVF_BUF |
+	       (pmu->quirks.trace_status.on ? STATUS_TRACE : 0) |
 	       (status_strange(pmu) & ~STATUS_COND_CHGD);
 }
 
@@ -692,6 +696,13 @@ static void activate(struct pmu *pmu)
 	/* A condition that is not being looked at is false. */
 	p->level &= idxs;
 
+	if (!pmu->quirks.stray.on || !pmu->guest || !p->nr_active) {
+		p->pending &= ~(1u << PENDING_STRAY);
+	} else if (!(p->pending & 1u << PENDING_STRAY)) {
+		p->pending |= 1u << PENDING_STRAY;
+		p->pending_due[PENDING_STRAY] = pmu->synced.steps + pmu->quirks.stray.val;
+	}
+
 	rearm(pmu, want);
 }
 
@@ -818,7 +829,10 @@ static void deliver_one(struct pmu *pmu, enum pending which)
 		return;
 
 	p->pending &= ~(1u << which);
-	if (which != PENDING_EMPTY) {
+	if (which == PENDING_STRAY) {
+		p->pending |= 1u << which;
+		p->pending_due[which] = pmu->synced.steps + pmu->quirks.stray.val;
+	} else if (which != PENDING_EMPTY) {
 		if (has_global(pmu) && pmu->debugctl & DEBUGCTL_FREEZE_PMC &&
 		    !(pmu->global_status & STATUS_CTR_FRZ)) {
 			pmu->global_status |= STATUS_CTR_FRZ;
@@ -838,6 +852,7 @@ static void deliver(struct pmu *pmu)
 	deliver_one(pmu, PENDING_HOST);
 	deliver_one(pmu, PENDING_GUEST);
 	deliver_one(pmu, PENDING_EMPTY);
+	deliver_one(pmu, PENDING_STRAY);
 }
 
 /* Quirk "drift": guest mode is left, and the last increments are not there yet. */
@@ -1023,7 +1038,7 @@ void pmu_halted(struct pmu *pmu)
 	if (!p->pending)
 		return;
 
-	for (i = 0; i < NR_PENDING; i++)
+	for (i = 0; i < PENDING_STRAY; i++)
 		p->pending_due[i] = pmu->synced.steps;
 	deliver(pmu);
 	rearm(pmu, pmu->want);

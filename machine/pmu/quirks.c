@@ -24,6 +24,9 @@ const struct pmu_quirk pmu_quirk_table[] = {
 		"empty-pmi", "row19", PMU_QUIRK_STEPS, PMU_QUIRK_AMD, OFFSET(empty_pmi), .help =
 		"N steps after each PMI there is another, which no overflow stands behind"
 	}, {
+		"stray", "row18", PMU_QUIRK_STEPS, PMU_QUIRK_ANY, OFFSET(stray), .help =
+		"each N steps of a guest whose counters count there is an interrupt by LVTPC, without a status bit, as of branch traces"
+	}, {
 		"unmask", "B3", PMU_QUIRK_FLAG, PMU_QUIRK_ANY, OFFSET(unmask), .help =
 		"clearing LVTPC's mask while the status bit of a counter with INT is set raises a PMI"
 	}, {
@@ -45,6 +48,9 @@ const struct pmu_quirk pmu_quirk_table[] = {
 		.val = BIT(55) | BIT(58) | BIT(60) | BIT(61) | BIT(62) | BIT(63), .help =
 		"each overflow also sets bits 55, 58 and 60 to 63 of GLOBAL_STATUS, or those of a mask"
 	}, {
+		"trace-status", "row13", PMU_QUIRK_FLAG, PMU_QUIRK_INTEL, OFFSET(trace_status), .help =
+		"bit 55 of GLOBAL_STATUS, of processor traces, is not reserved: software can set and clear it"
+	}, {
 		"vmrun", "B1", PMU_QUIRK_CHOICE, PMU_QUIRK_AMD, OFFSET(vmrun),
 		.values = { "guest", "host", "branch" }, .help =
 		"VMRUN counts as an instruction of the guest (as without the quirk), of the host, or as an instruction and branch of the guest"
@@ -54,6 +60,9 @@ const struct pmu_quirk pmu_quirk_table[] = {
 	}, {
 		"uncore", NULL, PMU_QUIRK_FLAG, PMU_QUIRK_AMD, OFFSET(uncore), .help =
 		"RDPMC also reads the counters of the data fabric and the L3 cache, which all share; they count steps"
+	}, {
+		"tfa", "row20", PMU_QUIRK_FLAG, PMU_QUIRK_INTEL, OFFSET(tfa), .help =
+		"CPUID has TSX_FORCE_ABORT: transactions use counter 3 (there are none)"
 	}, {
 		.name = NULL
 	}

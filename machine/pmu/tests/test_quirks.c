@@ -38,6 +38,9 @@ static void table(void **state)
 		{ "amd-v2", "B1=both", "quirk 'B1=both': vmrun wants one of its values" },
 		{ "amd-v2", "status-amd=x", "quirk 'status-amd=x': status-amd takes a mask of bits" },
 		{ "amd-v2", "B5", "quirk 'B5': not on amd-v2" },
+		{ "amd-v2", "trace-status", "quirk 'trace-status': not on amd-v2" },
+		{ "amd-v2", "tfa", "quirk 'tfa': not on amd-v2" },
+		{ "amd-v2", "stray", "quirk 'stray': stray wants a number of steps" },
 		{ "intel-8+3", "skid=1,late=2,uncore", "quirk 'uncore': not on intel-8+3" },
 	};
 	const struct pmu_quirk *q, *r;
@@ -330,6 +333,50 @@ static void empty_pmi(void **state)
 	}
 }
 
+/* Interrupts that no overflow stands behind, while the guest's counters count. */
+static void stray(void **state)
+{
+	const struct regs *r;
+	struct fix f;
+
+	(void)state;
+	for_each_model(r, &f) {
+		quirks(&f, "stray=40");
+
+		/* Not in the host, nor for a guest that counts nothing. */
+		arm(&f, r, SEL_ON | r->cycles, 0);
+		run(&f, 1000);
+		wr(&f, r->sel, 0);
+		guest(&f, true);
+		run(&f, 1000);
+		assert_int_equal(f.pmis, 0);
+		assert_int_equal(pmu_deadline(&f.pmu), UINT64_MAX);
+
+		arm(&f, r, SEL_ON | r->cycles, 0);
+		run(&f, 39);
+		assert_int_equal(f.pmis, 0);
+		run(&f, 1);
+		assert_int_equal(f.pmis, 1);
+		run(&f, 40);
+		run(&f, 40);
+		assert_int_equal(f.pmis, 3);
+		if (r->status)
+			assert_int_equal(rd(&f, r->status), 0);
+		assert_int_equal(rd(&f, r->ctr), 120);
+
+		/* It stays behind when the guest is left. */
+		run(&f, 30);
+		guest(&f, false);
+		run(&f, 1000);
+		assert_int_equal(f.pmis, 3);
+		guest(&f, true);
+		run(&f, 39);
+		assert_int_equal(f.pmis, 3);
+		run(&f, 1);
+		assert_int_equal(f.pmis, 4);
+	}
+}
+
 static void unmask(void **state)
 {
 	const struct regs *r;
@@ -550,6 +597,27 @@ static void status_intel(void **state)
 	assert_int_equal(rd(&f, 0xc3), 10);
 }
 
+static void trace_status(void **state)
+{
+	struct fix f;
+
+	(void)state;
+	fix_init(&f, "intel-8+3");
+	wr_gp(&f, SET, BIT(55));
+	quirks(&f, "trace-status");
+	wr(&f, SET, BIT(55));
+	assert_int_equal(rd(&f, STATUS), BIT(55));
+	wr(&f, 0x4c3, MASK48);
+	wr(&f, 0x188, SEL_ON | 0x3c);
+	run(&f, 1);
+	assert_int_equal(rd(&f, STATUS), BIT(2) | BIT(55));
+	wr(&f, RESET, BIT(2) | BIT(55));
+	wr(&f, 0x4c3, MASK48);
+	run(&f, 1);
+	/* An overflow does not set it. */
+	assert_int_equal(rd(&f, STATUS), BIT(2));
+}
+
 static void guest_only(void **state)
 {
 	static const struct {
@@ -616,12 +684,14 @@ int main(void)
 		cmocka_unit_test(worlds_apart),
 		cmocka_unit_test(halted),
 		cmocka_unit_test(empty_pmi),
+		cmocka_unit_test(stray),
 		cmocka_unit_test(unmask),
 		cmocka_unit_test(status_set),
 		cmocka_unit_test(metrics_round),
 		cmocka_unit_test(drift),
 		cmocka_unit_test(status_amd),
 		cmocka_unit_test(status_intel),
+		cmocka_unit_test(trace_status),
 		cmocka_unit_test(guest_only),
 	};
 

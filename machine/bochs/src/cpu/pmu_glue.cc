@@ -150,7 +150,7 @@ bool BX_CPU_C::pmu_save_global_ctrl_supported(void) const
  * model, and of nothing in this field that is not modelled.  MONITOR/MWAIT go
  * too: an idle processor then halts, which the emulator passes over quickly.
  */
-void BX_CPU_C::pmu_cpuid(Bit32u function, cpuid_function_t *leaf) const
+void BX_CPU_C::pmu_cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf) const
 {
   const struct pmu_model *model = pmug.pmu.model;
   Bit32u regs[4];
@@ -169,6 +169,12 @@ void BX_CPU_C::pmu_cpuid(Bit32u function, cpuid_function_t *leaf) const
 
   case 0x00000005:
     leaf->eax = leaf->ebx = leaf->ecx = leaf->edx = 0;
+    break;
+
+  case 0x00000007:
+    /* The MSR of that name takes any value, as all that the emulator has not. */
+    if (pmug.pmu.quirks.tfa.on && ! subfunction)
+      leaf->edx |= BX_CONST64(1) << 13;
     break;
 
   case 0x0000000a:

@@ -8,7 +8,7 @@
   void pmu_setup(void);
   void pmu_hw_reset(void);
   bool pmu_save_global_ctrl_supported(void) const;
-  void pmu_cpuid(Bit32u function, cpuid_function_t *leaf) const;
+  void pmu_cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf) const;
 
   /* The step in flight did not retire its instruction, if it had one. */
   BX_CPP_INLINE void pmu_landing(void) {

@@ -371,6 +371,44 @@ static inline uint64_t host_rdmsr(uint32_t msr)
 	return value;
 }
 
+/* False if there is no such MSR, or not this value. */
+static inline bool host_wrmsr(uint32_t msr, uint64_t value)
+{
+	int fd = open("/sys/module/msr/parameters/allow_writes", O_WRONLY);
+
+	/* Or it taints the kernel. */
+	if (fd >= 0) {
+		if (write(fd, "on", 2) != 2)
+			pr_info("Writes of MSRs are not allowed\n");
+		close(fd);
+	}
+	return pwrite(host_msr_fd(), &value, sizeof(value), msr) == sizeof(value);
+}
+
+/* One of the binary statistics. */
+static inline uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
+{
+	struct kvm_stats_header header;
+	struct kvm_stats_desc *descs, *desc;
+	int fd = vcpu_get_stats_fd(vcpu);
+	uint64_t value = 0;
+	bool found = false;
+	int i;
+
+	read_stats_header(fd, &header);
+	descs = read_stats_descriptors(fd, &header);
+	for (i = 0; i < header.num_desc && !found; i++) {
+		desc = get_stats_descriptor(descs, i, &header);
+		found = !strcmp(desc->name, name);
+		if (found)
+			read_stat_data(fd, &header, desc, &value, 1);
+	}
+	TEST_ASSERT(found, "No statistic '%s'", name);
+	free(descs);
+	close(fd);
+	return value;
+}
+
 static inline struct kvm_vm *pmu_vm_create(struct kvm_vcpu **vcpu, void *guest_code);
 static inline void pmu_run_to_done(struct kvm_vcpu *vcpu);
 
@@ -566,6 +604,83 @@ static inline void pmu_set_filter(struct kvm_vm *vm, uint32_t action,
 	};
 
 	vm_ioctl(vm, KVM_SET_PMU_EVENT_FILTER, &filter.f);
+}
+
+/*
+ * Status bits that are not of counters are the host's.  A guest neither sees nor clears
+ * them, and has its own beside them.
+ */
+#define STATUS_ACCESSES	200
+
+static inline void guest_beside_status_bits(uint64_t bits)
+{
+	const uint32_t status = pmu_global_status_msr(), clear = pmu_global_clear_msr();
+	int i;
+
+	guest_pmu_reset();
+	wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS);
+	wrmsr(pmc_msr(0), -7ull & COUNTER_MASK);
+	GUEST_MEASURE(pmu_global_ctrl_msr(), pmc_global_bit(0), 20, BLOCK_PLAIN);
+	GUEST_SYNC(0);
+	for (i = 0; i < STATUS_ACCESSES; i++) {
+		GUEST_ASSERT_EQ(rdmsr(status), pmc_global_bit(0));
+		wrmsr(clear, pmc_global_bit(1));
+	}
+	GUEST_SYNC(1);
+	/* Whether it may write them depends on whether the write exits. */
+	wrmsr_safe(clear, pmu_global_mask() | bits);
+	wrmsr(clear, pmc_global_bit(0));
+	GUEST_ASSERT_EQ(rdmsr(status), 0);
+}
+
+/*
+ * The vCPU executes guest_beside_status_bits() over and over.  With @alone the host has
+ * no event, and nothing exits as long as no such bit is set.
+ */
+static inline void run_beside_status_bits(struct kvm_vcpu *vcpu, bool alone)
+{
+	const uint32_t set = pmu.intel ? MSR_INTEL_GLOBAL_STATUS_SET : MSR_AMD64_GLOBAL_STATUS_SET;
+	/* Of trace, LBRs, uncore and debug store; AMD's is of LBRs. */
+	static const uint8_t intel[] = { 55, 58, 61, 62 }, amd[] = { 58 };
+	const uint8_t *nr = pmu.intel ? intel : amd;
+	int n = pmu.intel ? ARRAY_SIZE(intel) : ARRAY_SIZE(amd), i, round, nr_set = 0;
+	uint64_t bit, found, exits;
+
+	for (i = 0; i < n; i++) {
+		bit = BIT_ULL(nr[i]);
+		for (round = 0; round < 6; round++) {
+			bool is_set = round / 2 == 1;
+
+			TEST_ASSERT(!(host_rdmsr(pmu_global_status_msr()) & bit),
+				    "Bit %u of the status is set already", nr[i]);
+			/* Not all processors have all of them. */
+			if (is_set && !host_wrmsr(set, bit))
+				break;
+
+			TEST_ASSERT_EQ(pmu_run(vcpu), 0);
+			exits = vcpu_stat(vcpu, "exits");
+			TEST_ASSERT_EQ(pmu_run(vcpu), 1);
+			exits = vcpu_stat(vcpu, "exits") - exits;
+			TEST_ASSERT_EQ(pmu_run(vcpu), 2);
+
+			/* There may be some interrupts. */
+			if (alone || is_set)
+				TEST_ASSERT(is_set ? exits >= 2 * STATUS_ACCESSES :
+						     exits < STATUS_ACCESSES / 4,
+					    "Bit %u, round %d: %lu exits of %u accesses to the status",
+					    nr[i], round, exits, 2 * STATUS_ACCESSES);
+
+			found = host_rdmsr(pmu_global_status_msr());
+			TEST_ASSERT(found == (is_set ? bit : 0),
+				    "Bit %u, round %d: the status is %#lx", nr[i], round, found);
+			if (is_set) {
+				TEST_ASSERT(host_wrmsr(pmu_global_clear_msr(), bit),
+					    "Cannot clear bit %u of the status", nr[i]);
+				nr_set++;
+			}
+		}
+	}
+	TEST_ASSERT(nr_set, "No bit of the status can be set that is not of a counter");
 }
 
 #define EVENT_EXCLUDE_GUEST	BIT_ULL(0)

@@ -39,6 +39,12 @@
  *  - Values of one guest must not be readable by the next one:
  *	guest_sees_nothing_of_the_guest_before;
  *	for values that both write, mediated_pmu_test: values_of_vcpus_do_not_mix
+ *  - Status bits that are not of counters must neither be readable nor be cleared:
+ *	guest_leaves_status_bits_of_the_host_alone;
+ *	mediated_pmu_nested_test: l2_leaves_status_bits_of_the_host_alone
+ *  - What one guest has left in registers must not change what the VM-entry of
+ *    another one does, and thus how long it takes:
+ *	entry_depends_on_no_values_of_the_guest_before
  *  - Nothing of a guest, neither counts nor time, must be in events of the host:
  *	guest_values_do_not_get_into_host_events,
  *	guest_metrics_do_not_get_into_host_events; and
@@ -146,11 +152,6 @@ static int nr_host_canaries(void)
 	return nr;
 }
 
-static bool host_wrmsr(uint32_t msr, uint64_t value)
-{
-	return pwrite(host_msr_fd(), &value, sizeof(value), msr) == sizeof(value);
-}
-
 /*
  * The counter of slots needs another event than the above; its value stays when it
  * is gone.  PERF_METRICS gets a value behind perf's back: nobody uses it.
@@ -171,13 +172,6 @@ static void set_host_metrics_canary(void)
 	TEST_ASSERT_EQ(host_rdmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS) >> 32,
 		       HOST_CANARY);
 
-	/* Or it taints the kernel. */
-	fd = open("/sys/module/msr/parameters/allow_writes", O_WRONLY);
-	if (fd >= 0) {
-		if (write(fd, "on", 2) != 2)
-			pr_info("Writes of MSRs are not allowed\n");
-		close(fd);
-	}
 	if (pmu.metrics) {
 		TEST_ASSERT(host_wrmsr(MSR_PERF_METRICS, HOST_METRICS),
 			    "Cannot write the host's PERF_METRICS");
@@ -1393,6 +1387,244 @@ TEST(guest_metrics_do_not_get_into_host_events)
 			    "Metrics of %lu slots, of %lu all in all", sum, topdown.count[0]);
 		TEST_ASSERT(topdown.count[1], "No slot retires");
 	}
+}
+
+/*
+ * Values that differ, of counters that are all in use.  None counts in ring 0, so that
+ * they stay what they are.
+ */
+enum { AS_OTHER, ZERO, COUNTERS, SELECTORS, FIXED_CONTROL, STATUS, METRICS, NR_DIFFERENCES };
+
+static uint64_t difference;
+
+static void guest_write_difference(void)
+{
+	uint64_t fixed = FIXED_PMC_USER | (difference == FIXED_CONTROL ? FIXED_PMC_ENABLE_PMI : 0);
+	uint64_t all = 0;
+	int c;
+
+	wrmsr(pmu_global_ctrl_msr(), pmu_global_mask());
+	wrmsr(pmu_global_clear_msr(), pmu_global_mask());
+	if (difference == STATUS) {
+		wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS);
+		wrmsr(pmc_msr(0), COUNTER_MASK);
+		asm volatile("nop; nop; nop; nop");
+	}
+	for (c = 0; c < pmu_nr_counters(); c++) {
+		if (pmc_is_fixed(c))
+			all |= FIXED_PMC_CTRL(c - pmu.nr_gp, fixed);
+		else
+			wrmsr(pmc_selector_msr(c), SELECT_USR |
+			      (difference == SELECTORS ? pmu_branches() : pmu_instructions()));
+		wrmsr(pmc_msr(c), difference == ZERO ? 0 :
+		      guest_canary(c) + (difference == COUNTERS));
+	}
+	if (pmu_has_metrics())
+		wrmsr(MSR_PERF_METRICS, difference == METRICS ? 0 : GUEST_METRICS);
+	if (pmu.nr_fixed)
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, all);
+}
+
+static void guest_leaves_values(void)
+{
+	for (;;) {
+		guest_write_difference();
+		GUEST_SYNC(0);
+	}
+}
+
+static void guest_enters(void)
+{
+	guest_write_difference();
+	for (;;)
+		asm volatile(BLOCK_IO ::: "eax");
+}
+
+static int open_tracing(const char *name, int flags)
+{
+	char path[100];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/kernel/tracing/%s", name);
+	fd = open(path, flags);
+	TEST_ASSERT(fd >= 0, "%s: %s", path, strerror(errno));
+	return fd;
+}
+
+static void set_tracing(const char *name, const char *value)
+{
+	int fd = open_tracing(name, O_WRONLY | O_TRUNC);
+
+	TEST_ASSERT(write(fd, value, strlen(value)) == strlen(value), "%s: %s", name,
+		    strerror(errno));
+	close(fd);
+}
+
+static bool is_pmu_msr(uint32_t msr)
+{
+	int c;
+
+	for (c = 0; c < pmu_nr_counters(); c++) {
+		if (msr == pmc_msr(c) || msr == pmc_alias_msr(c) ||
+		    (!pmc_is_fixed(c) && msr == pmc_selector_msr(c)))
+			return true;
+	}
+	return msr == pmu_global_ctrl_msr() || msr == pmu_global_status_msr() ||
+	       msr == pmu_global_clear_msr() ||
+	       msr == (pmu.intel ? MSR_INTEL_GLOBAL_STATUS_SET : MSR_AMD64_GLOBAL_STATUS_SET) ||
+	       (pmu.intel && (msr == MSR_CORE_PERF_FIXED_CTR_CTRL || msr == MSR_PERF_METRICS));
+}
+
+/* The host's accesses to the PMU from here to the next exit of @vcpu, as text. */
+static char *run_traced(struct kvm_vcpu *vcpu)
+{
+	static const char * const events[] = { "read_msr: ", "write_msr: ", "rdpmc: " };
+	const size_t size = 1 << 20;
+	char *trace = malloc(size + 1), *found = malloc(size), *line, *at, *next = trace;
+	size_t len = 0, used = 0;
+	uint64_t stage;
+	ssize_t n;
+	int fd, i;
+
+	/* On the heap, as guests get a copy of all static data. */
+	TEST_ASSERT(trace && found, "No memory");
+	set_tracing("trace", "\n");
+	set_tracing("tracing_on", "1");
+	pmu_step(vcpu, &stage);
+	set_tracing("tracing_on", "0");
+
+	fd = open_tracing("trace", O_RDONLY);
+	while ((n = read(fd, trace + len, size - len)) > 0)
+		len += n;
+	close(fd);
+	TEST_ASSERT(len < size, "Too many accesses");
+	trace[len] = 0;
+
+	found[0] = 0;
+	while ((line = strsep(&next, "\n"))) {
+		for (i = 0; i < ARRAY_SIZE(events); i++) {
+			uint32_t msr;
+
+			at = strstr(line, events[i]);
+			if (!at || sscanf(at + strlen(events[i]), "%x", &msr) != 1)
+				continue;
+			if (i == ARRAY_SIZE(events) - 1 || is_pmu_msr(msr))
+				used += snprintf(found + used, size - used, " %.2s:%x", events[i],
+						 msr);
+		}
+	}
+	free(trace);
+	return found;
+}
+
+static void check_entries(struct kvm_vm *a, struct kvm_vcpu *a_vcpu, struct kvm_vcpu *b_vcpu)
+{
+	char *found, *least, *first = NULL;
+	uint64_t value;
+	int round;
+
+	for (value = 0; value < NR_DIFFERENCES; value++) {
+		difference = value;
+		sync_global_to_guest(a, difference);
+
+		/* A tick of the host may have the vCPU leave in between. */
+		least = NULL;
+		for (round = 0; round < 5; round++) {
+			TEST_ASSERT(run(a_vcpu), "The guest is done");
+			found = run_traced(b_vcpu);
+			if (least && strlen(found) >= strlen(least)) {
+				free(found);
+				continue;
+			}
+			free(least);
+			least = found;
+		}
+
+		if (!first) {
+			/* That they are there at all: each counter is written, and read. */
+			TEST_ASSERT(strlen(least) > 2 * 5 * pmu_nr_counters(),
+				    "Accesses:%s", least);
+			first = least;
+			continue;
+		}
+		TEST_ASSERT(!strcmp(first, least), "Difference %lu:%s\ninstead of%s", value, least,
+			    first);
+		free(least);
+	}
+	free(first);
+}
+
+TEST(entry_depends_on_no_values_of_the_guest_before)
+{
+	struct kvm_vcpu *a_vcpu, *b_vcpu;
+	struct kvm_vm *a, *b;
+	bool watchdog;
+	uint64_t stage;
+	int event;
+
+	if (!require_mediated_and_msrs())
+		SKIP(return, NOT_MEDIATED);
+
+	if (access("/sys/kernel/tracing/events/msr", F_OK))
+		SKIP(return, "there are no tracepoints of MSRs");
+
+	watchdog = set_nmi_watchdog('0');
+	set_tracing("tracing_on", "0");
+	set_tracing("events/msr/enable", "1");
+
+	a = pmu_vm_create(&a_vcpu, guest_leaves_values);
+	b = pmu_vm_create(&b_vcpu, guest_enters);
+	pmu_step(b_vcpu, &stage);
+	check_entries(a, a_vcpu, b_vcpu);
+
+	event = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_GUEST | EVENT_PINNED, 0, -1);
+	TEST_ASSERT(event >= 0, __KVM_SYSCALL_ERROR("perf_event_open", event));
+	check_entries(a, a_vcpu, b_vcpu);
+	TEST_ASSERT(perf_read(event).count, "The host's event does not count");
+	close(event);
+
+	set_tracing("events/msr/enable", "0");
+	set_tracing("tracing_on", "1");
+	kvm_vm_free(a);
+	kvm_vm_free(b);
+	if (watchdog)
+		set_nmi_watchdog('1');
+}
+
+static void guest_status_bits(uint64_t bits)
+{
+	for (;;) {
+		guest_beside_status_bits(bits);
+		GUEST_SYNC(2);
+	}
+}
+
+TEST(guest_leaves_status_bits_of_the_host_alone)
+{
+	const uint64_t bits = pmu.intel ? BIT_ULL(55) | BIT_ULL(58) | GENMASK_ULL(62, 61) :
+					  BIT_ULL(58);
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	bool watchdog;
+	int event;
+
+	if (!require_mediated_and_msrs())
+		SKIP(return, NOT_MEDIATED);
+
+	watchdog = set_nmi_watchdog('0');
+	vm = pmu_vm_create(&vcpu, guest_status_bits);
+	vcpu_args_set(vcpu, 1, bits);
+	run_beside_status_bits(vcpu, true);
+
+	event = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_GUEST | EVENT_PINNED, 0, -1);
+	TEST_ASSERT(event >= 0, __KVM_SYSCALL_ERROR("perf_event_open", event));
+	run_beside_status_bits(vcpu, false);
+	TEST_ASSERT(perf_read(event).count, "The host's event does not count");
+	close(event);
+	run_beside_status_bits(vcpu, true);
+	kvm_vm_free(vm);
+	if (watchdog)
+		set_nmi_watchdog('1');
 }
 
 int main(int argc, char *argv[])

@@ -165,29 +165,6 @@ TEST(l2_counts_like_l1)
 
 #define ACCESSES	2000
 
-static uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
-{
-	struct kvm_stats_header header;
-	struct kvm_stats_desc *descs, *desc;
-	int fd = vcpu_get_stats_fd(vcpu);
-	uint64_t value = 0;
-	bool found = false;
-	int i;
-
-	read_stats_header(fd, &header);
-	descs = read_stats_descriptors(fd, &header);
-	for (i = 0; i < header.num_desc && !found; i++) {
-		desc = get_stats_descriptor(descs, i, &header);
-		found = !strcmp(desc->name, name);
-		if (found)
-			read_stat_data(fd, &header, desc, &value, 1);
-	}
-	TEST_ASSERT(found, "No statistic '%s'", name);
-	free(descs);
-	close(fd);
-	return value;
-}
-
 static void guest_access(void)
 {
 	uint32_t global_ctrl = pmu_global_ctrl_msr();
@@ -264,6 +241,36 @@ TEST(l2_has_direct_access)
 		}
 	}
 	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+}
+
+/* What the status has of the host is neither for L1 nor for L2. */
+static void l2_status_bits(void)
+{
+	for (;;) {
+		guest_beside_status_bits(pmu.intel ? BIT_ULL(62) : BIT_ULL(58));
+		GUEST_SYNC(2);
+	}
+}
+
+static void l1_status_bits(void)
+{
+	l1_setup(l2_status_bits);
+	l1_run_to_call();
+}
+
+TEST(l2_leaves_status_bits_of_the_host_alone)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	if (!pmu.mediated)
+		SKIP(return, "a PMU emulated has no bits of the host");
+
+	kvm_pin_this_task_to_pcpu(0);
+	TEST_REQUIRE(host_msr_fd() >= 0);
+	vm = nested_vm_create(&vcpu, l1_status_bits);
+	run_beside_status_bits(vcpu, false);
 	kvm_vm_free(vm);
 }
 
@@ -577,6 +584,81 @@ static void l1_setup_load_controls(void *l2_code, bool entry, bool exit)
 					  VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
 	vmwrite(GUEST_IA32_PERF_GLOBAL_CTRL, entry_global_ctrl);
 	vmwrite(HOST_IA32_PERF_GLOBAL_CTRL, exit_global_ctrl);
+}
+
+/*
+ * A PMU in which no counter is enabled is not loaded, even if each VM-entry of L2 and
+ * each VM-exit to L1 loads GLOBAL_CTRL.
+ */
+#define IDLE_ROUNDS	20
+
+static void l2_counts_nothing(void)
+{
+	for (;;)
+		l2_exit();
+}
+
+static void l1_counts_nothing(void)
+{
+	uint64_t idle = pmu.intel ? 0 : AMD64_EVENTSEL_GUESTONLY | ARCH_PERFMON_EVENTSEL_OS;
+	int i, times;
+
+	guest_pmu_reset();
+	if (pmu.intel)
+		l1_setup_load_controls(l2_counts_nothing, true, true);
+	else
+		l1_setup(l2_counts_nothing);
+
+	for (times = 0; times < 2; times++) {
+		wrmsr(pmc_selector_msr(0), SELECT_NOTHING);
+		GUEST_SYNC(0);
+		for (i = 0; i < IDLE_ROUNDS; i++) {
+			l1_run_to_call();
+			GUEST_SYNC(1);
+		}
+
+		wrmsr(pmc_selector_msr(0), idle);
+		/* The idle PMU is kept for 256 VM-entries. */
+		for (i = 0; i < 300; i++)
+			l1_run_to_call();
+		GUEST_SYNC(2);
+		for (i = 0; i < IDLE_ROUNDS; i++) {
+			l1_run_to_call();
+			GUEST_SYNC(3);
+		}
+	}
+	GUEST_DONE();
+}
+
+TEST(idle_is_not_loaded_by_nested_entries)
+{
+	struct kvm_vcpu *vcpu;
+	uint64_t loads;
+	struct kvm_vm *vm;
+	int i, times;
+
+	if (!pmu.mediated)
+		SKIP(return, "PMUs are not mediated");
+
+	vm = nested_vm_create(&vcpu, l1_counts_nothing);
+	for (times = 0; times < 2; times++) {
+		/* In use: loaded again after each exit to user space. */
+		TEST_ASSERT_EQ(pmu_run(vcpu), 0);
+		loads = vcpu_stat(vcpu, "pmu_loads");
+		for (i = 0; i < IDLE_ROUNDS; i++)
+			TEST_ASSERT_EQ(pmu_run(vcpu), 1);
+		loads = vcpu_stat(vcpu, "pmu_loads") - loads;
+		TEST_ASSERT(loads >= IDLE_ROUNDS, "%lu loads in %u rounds", loads, IDLE_ROUNDS);
+
+		TEST_ASSERT_EQ(pmu_run(vcpu), 2);
+		loads = vcpu_stat(vcpu, "pmu_loads");
+		for (i = 0; i < IDLE_ROUNDS; i++)
+			TEST_ASSERT_EQ(pmu_run(vcpu), 3);
+		loads = vcpu_stat(vcpu, "pmu_loads") - loads;
+		TEST_ASSERT(!loads, "%lu loads in %u rounds, of an idle PMU", loads, IDLE_ROUNDS);
+	}
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
 }
 
 /* L1 and L2 write GLOBAL_CTRL as they like, and lose it. */

@@ -397,6 +397,15 @@ static void guest_busy(uint64_t loops)
 	}
 }
 
+static void guest_busy_counting(uint64_t loops)
+{
+	guest_pmu_reset();
+	wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS);
+	if (pmu.global)
+		wrmsr(pmu_global_ctrl_msr(), pmc_global_bit(0));
+	guest_busy(loops);
+}
+
 static uint64_t now_ns(void)
 {
 	struct timespec ts;
@@ -570,6 +579,102 @@ TEST(host_events_times_read_elsewhere)
 	for (i = 0; i < nr; i++)
 		close(fds[i]);
 	kvm_vm_free(vm);
+}
+
+/* Calls of functions on @cpu by other CPUs. */
+static uint64_t nr_function_calls(int cpu)
+{
+	FILE *f = fopen("/proc/interrupts", "r");
+	uint64_t nr = 0;
+	char line[4096];
+	bool found = false;
+	char *s;
+	int i;
+
+	TEST_ASSERT(f, "/proc/interrupts: %s", strerror(errno));
+	while (fgets(line, sizeof(line), f) && !found) {
+		s = strstr(line, "CAL:");
+		if (!s)
+			continue;
+		found = true;
+		for (s += 4, i = 0; i <= cpu; i++)
+			nr = strtoull(s, &s, 10);
+	}
+	fclose(f);
+	TEST_ASSERT(found, "/proc/interrupts has no line CAL");
+	return nr;
+}
+
+/* A process of its own with a VM on @cpu, that uses its PMU until it is killed. */
+static pid_t run_vm_elsewhere(int cpu)
+{
+	struct kvm_vcpu *vcpu;
+	int ready[2], i;
+	pid_t child;
+	char c = 0;
+
+	TEST_ASSERT(!pipe(ready), "pipe: %s", strerror(errno));
+	child = fork();
+	TEST_ASSERT(child >= 0, __KVM_SYSCALL_ERROR("fork", child));
+	if (!child) {
+		kvm_pin_this_task_to_pcpu(cpu);
+		pmu_vm_create(&vcpu, guest_busy_counting);
+		vcpu_args_set(vcpu, 1, 100000);
+		for (i = 0; ; i++) {
+			pmu_run(vcpu);
+			if (i == 20)
+				TEST_ASSERT(write(ready[1], &c, 1) == 1, "write");
+		}
+	}
+	TEST_ASSERT(read(ready[0], &c, 1) == 1, "The other VM does not run");
+	close(ready[0]);
+	close(ready[1]);
+	return child;
+}
+
+/* When a VM ends, CPUs that hold nothing of it are left in peace. */
+TEST(end_of_a_vm_interrupts_no_other_cpu)
+{
+	uint64_t nr, least = -1ull, value;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	pid_t child;
+	int i, fd;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	/* With one CPU there is nobody to interrupt. */
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		return;
+
+	kvm_pin_this_task_to_pcpu(0);
+	child = run_vm_elsewhere(1);
+
+	/* Others may call functions there as well, but not each time. */
+	for (i = 0; i < 10; i++) {
+		vm = pmu_vm_create(&vcpu, guest_busy_counting);
+		vcpu_args_set(vcpu, 1, 1000);
+		pmu_run(vcpu);
+		nr = nr_function_calls(1);
+		kvm_vm_free(vm);
+		nr = nr_function_calls(1) - nr;
+		if (nr < least)
+			least = nr;
+	}
+	TEST_ASSERT(!least, "At least %lu interrupts of another CPU for each VM that ends", least);
+
+	/* They would have been seen. */
+	fd = open("/dev/cpu/1/msr", O_RDONLY);
+	nr = nr_function_calls(1);
+	TEST_ASSERT(fd >= 0 && pread(fd, &value, sizeof(value), MSR_IA32_TSC) == sizeof(value),
+		    "Cannot read an MSR of CPU 1: %s", strerror(errno));
+	close(fd);
+	TEST_ASSERT(nr_function_calls(1) > nr, "A function call of CPU 1 is not counted");
+
+	kill(child, SIGKILL);
+	waitpid(child, &i, 0);
+	TEST_ASSERT(WIFSIGNALED(i) && WTERMSIG(i) == SIGKILL, "The other VM has ended: %#x", i);
 }
 
 static int set_rotation_ms(int ms)

@@ -1074,6 +1074,62 @@ TEST(slots_and_metrics_count)
 	canaries_close(&canaries);
 }
 
+/*
+ * Each read and each write of PERF_METRICS may round: as long as the host's events need
+ * neither slots nor metrics, exits cost none.
+ */
+#define MANY_EXITS	20000
+
+static void guest_metrics_of_many_exits(void)
+{
+	guest_pmu_reset();
+	wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(FIXED_SLOTS, FIXED_PMC_KERNEL));
+	GUEST_MEASURE(pmu_global_ctrl_msr(), pmu_global_mask(), MANY_EXITS, BLOCK_CPUID);
+	GUEST_SYNC(guest_read_metrics());
+	GUEST_DONE();
+}
+
+static uint64_t metrics_of_many_exits(void)
+{
+	struct kvm_vcpu *vcpu;
+	uint64_t metrics;
+	struct kvm_vm *vm;
+
+	vm = pmu_vm_create(&vcpu, guest_metrics_of_many_exits);
+	metrics = pmu_run(vcpu);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+	return metrics;
+}
+
+TEST(metrics_do_not_decay_beside_host_events)
+{
+	uint64_t alone, beside;
+	int i, fd, a, b;
+
+	if (!pmu_has_metrics())
+		return;
+
+	alone = metrics_of_many_exits();
+	fd = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_GUEST | EVENT_PINNED, 0, -1);
+	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
+	beside = metrics_of_many_exits();
+	TEST_ASSERT(perf_read(fd).count > MANY_EXITS, "The host's event does not count");
+	close(fd);
+
+	/*
+	 * The vCPU leaves the CPU now and then, for which there is reason to round: by
+	 * one when the metrics are read and by one when they are written.
+	 */
+	for (i = 0; i < 4; i++) {
+		a = alone >> 8 * i & 0xff;
+		b = beside >> 8 * i & 0xff;
+		TEST_ASSERT(abs(a - b) <= 4, "Metrics %#lx, beside an event of the host %#lx",
+			    alone, beside);
+	}
+	TEST_ASSERT(alone & 0xff, "Nothing retires: %#lx", alone);
+}
+
 static void guest_slots_filtered(void)
 {
 	for (;;) {
