@@ -89,6 +89,7 @@ void perf_guest_clock_start(void);
 
 /* What the architecture may have to do for these. */
 void arch_perf_guest_sync(void);
+void arch_perf_guest_reserved(void);
 void arch_perf_guest_exit(void);
 
 /* For perf and its in-kernel users. */

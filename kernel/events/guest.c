@@ -103,6 +103,12 @@ static int perf_guest_uncount(atomic_t *mine)
 	return left;
 }
 
+/*
+ * The first reservation stands: the architecture may move events to counters that
+ * guests do not make use of.
+ */
+void __weak arch_perf_guest_reserved(void) { }
+
 /**
  * perf_guest_reserve - reserve capable PMUs for use by a guest
  *
@@ -115,13 +121,19 @@ static int perf_guest_uncount(atomic_t *mine)
  */
 int perf_guest_reserve(void)
 {
+	bool first = !perf_guest_reserved();
+	int r;
+
 	might_sleep();
 
 	if (WARN_ON_ONCE(!perf_guest_enabled()))
 		return -ENODEV;
 
-	return perf_guest_count(&nr_guest_reservations,
-				&nr_include_guest_events, -EBUSY);
+	r = perf_guest_count(&nr_guest_reservations, &nr_include_guest_events, -EBUSY);
+	if (!r && first)
+		arch_perf_guest_reserved();
+
+	return r;
 }
 EXPORT_SYMBOL_GPL(perf_guest_reserve);
 

@@ -13,18 +13,19 @@
  * ======  ======================  ==============  ==============================
  * state   the registers hold      what counts     left by
  * ======  ======================  ==============  ==============================
- * HOST    values of perf's        perf's events   get: GUEST
- *         events
+ * HOST    values of perf's        perf's events   get: SHARED, if no event of
+ *         events                                  perf uses a counter that the
+ *                                                 guest has enabled, else GUEST
  * GUEST   the guest's values      the guest, in   put: PARKED if perf has no
  *                                 guest mode      events here, else SHARED or
  *                                                 HOST
  * PARKED  the guest's values      nothing         get of the same guest: GUEST;
  *                                                 put: STALE;
  *                                                 eviction: HOST
- * SHARED  the guest's values in   perf's events   get of the same guest: GUEST;
- *         the counters that       on their own    eviction: HOST
- *         perf does not use,      counters
- *         perf's in the others
+ * SHARED  the guest's values in   perf's events   get of the same guest: SHARED,
+ *         counters that no event  outside guest   or GUEST if the guest has
+ *         of perf uses, perf's    mode, the       enabled a counter that perf
+ *         in the others           guest in it     uses; eviction: HOST
  * STALE   a guest's values that   nothing: perf   get: GUEST;
  *         are saved already       has no events   eviction: HOST
  * ======  ======================  ==============  ==============================
@@ -33,20 +34,30 @@
  * written registers that none of its events use: what is enabled in registers
  * without an event is not known.
  *
- * What get guarantees: no counter runs, which means that every selector is disabled
- * and that FIXED_CTR_CTRL and GLOBAL_CTRL are 0, except for the registers that still
- * hold the guest's own values; perf ignores NMIs.
+ * State GUEST.  What get guarantees: no counter runs, which means that every selector
+ * is disabled and that FIXED_CTR_CTRL and GLOBAL_CTRL are 0, except for the registers
+ * that still hold the guest's own values; perf ignores NMIs.
+ *
+ * State SHARED lasts through VM-entry and VM-exit, which cost no access to the PMU.
+ * Hardware tells guest mode apart.  On Intel, VM-entry and VM-exit switch GLOBAL_CTRL:
+ * VM-exit loads @host_ctrl, and perf never writes the bits of the guest's counters.  On
+ * AMD, GLOBAL_CTL has the bits of both, while the selectors of perf's events have
+ * HostOnly set, and those of the guest GuestOnly.  Intel's FIXED_CTR_CTRL has the fields
+ * of both.  LVTPC is perf's.  So is GLOBAL_STATUS, i.e. the guest must not have it
+ * directly: perf's NMI handler takes the guest's bits out before it looks at its own.
  *
  * What put and evict expect of the hypervisor's callback: the registers that it is
- * asked for are saved, 0 and disabled, no status bit of the guest is set, and
- * FIXED_CTR_CTRL and GLOBAL_CTRL are 0.
+ * asked for are saved, 0 and disabled, and no status bit of the guest is set.  In state
+ * GUEST, FIXED_CTR_CTRL and GLOBAL_CTRL are 0; in state SHARED so is the guest's part of
+ * FIXED_CTR_CTRL.
  *
  * An eviction comes before
  *  - perf enables the PMU for an event, in x86_pmu_enable(), by which every way
  *    goes: an event that is installed or scheduled in, rotation, the switch of a
- *    cgroup, the watchdog, a CPU that comes online.  Only the NMI handler does not
- *    go by there.  It restarts events that are on counters already, or it finds that
- *    the PMU is a guest's and leaves it alone;
+ *    cgroup, the watchdog, a CPU that comes online.  In state SHARED, only if the event
+ *    needs what the guest has.  Only the NMI handler does not go by there.  It restarts
+ *    events that are on counters already, or it finds that the PMU is a guest's and
+ *    leaves it alone;
  *  - perf clears counters for a task that may use RDPMC, perf_clear_dirty_counters();
  *  - the hypervisor uses one of the values, or the vCPU leaves the CPU (it may put
  *    the PMU into state STALE instead).
@@ -109,10 +120,10 @@ static struct x86_guest_pmu *this_guest_pmu(void)
 static const u8 x86_guest_pmu_next[] = {
 #define TO(state)	BIT(X86_GUEST_PMU_##state)
 	[X86_GUEST_PMU_INIT]	= TO(GUEST),
-	[X86_GUEST_PMU_HOST]	= TO(GUEST) | TO(INIT),
+	[X86_GUEST_PMU_HOST]	= TO(GUEST) | TO(SHARED) | TO(INIT),
 	[X86_GUEST_PMU_GUEST]	= TO(PARKED) | TO(SHARED) | TO(HOST),
 	[X86_GUEST_PMU_PARKED]	= TO(GUEST) | TO(STALE) | TO(HOST),
-	[X86_GUEST_PMU_SHARED]	= TO(GUEST) | TO(HOST),
+	[X86_GUEST_PMU_SHARED]	= TO(GUEST) | TO(SHARED) | TO(HOST),
 	[X86_GUEST_PMU_STALE]	= TO(GUEST) | TO(HOST),
 #undef TO
 };
@@ -126,7 +137,7 @@ static void x86_guest_pmu_set(struct x86_guest_pmu *guest, enum x86_guest_pmu_st
 	if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU)) {
 		WARN_ONCE(!(x86_guest_pmu_next[guest->state] & BIT(to)),
 			  "guest PMU: state %d after %d", to, guest->state);
-		WARN_ON_ONCE(!regs != (to == X86_GUEST_PMU_HOST || to == X86_GUEST_PMU_INIT));
+		WARN_ON_ONCE(regs && (to == X86_GUEST_PMU_HOST || to == X86_GUEST_PMU_INIT));
 	}
 
 	guest->regs = regs;
@@ -136,28 +147,23 @@ static void x86_guest_pmu_set(struct x86_guest_pmu *guest, enum x86_guest_pmu_st
 	barrier();
 }
 
-/* Does a guest own all registers and LVTPC?  Then NMIs are not perf's to handle. */
-static bool x86_guest_pmu_owns(void)
+/*
+ * Does a guest own all registers and LVTPC?  Then NMIs are not perf's to handle.
+ * Called in NMI context, and with interrupts off.
+ */
+bool x86_guest_pmu_owns(void)
 {
 	enum x86_guest_pmu_state state = __this_cpu_read(cpu_hw_events.guest.state);
 
 	return state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED;
 }
 
-/* Called in NMI context, and with interrupts off. */
-bool x86_guest_pmu_nmi(void)
+/* In state SHARED, the guest's registers: perf is to do without. */
+u64 x86_guest_pmu_shared_regs(void)
 {
-	return x86_guest_pmu_owns();
-}
+	struct x86_guest_pmu *guest = this_guest_pmu();
 
-/*
- * Can the guest's values stay if perf, which has no event, enables the PMU?  They
- * cannot in state SHARED: some of the counters were those of events that are gone.
- */
-bool x86_guest_pmu_stays(void)
-{
-	return x86_guest_pmu_owns() ||
-	       __this_cpu_read(cpu_hw_events.guest.state) == X86_GUEST_PMU_STALE;
+	return guest->state == X86_GUEST_PMU_SHARED ? guest->regs : 0;
 }
 
 /* This CPU's PMU may have anything enabled from now on; no guest has it. */
@@ -269,6 +275,20 @@ static void x86_guest_pmu_start_events(struct cpu_hw_events *cpuc)
 	perf_pmu_enable(x86_get_pmu(smp_processor_id()));
 }
 
+/* The fields of FIXED_CTR_CTRL for the fixed counters among @regs. */
+static u64 x86_guest_pmu_fixed_fields(u64 regs)
+{
+	u64 mask = 0;
+	int i;
+
+	for (i = 0; i < x86_pmu_num_counters_fixed(NULL); i++) {
+		if (regs & BIT_ULL(INTEL_PMC_IDX_FIXED + i))
+			mask |= intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
+	}
+
+	return mask;
+}
+
 /*
  * perf keeps track of the controls that it has written itself.  Firmware or a
  * previous kernel may have left something enabled in the others, where a guest's
@@ -321,14 +341,91 @@ static u64 x86_guest_pmu_wanted_by_host(struct cpu_hw_events *cpuc)
 	return wanted;
 }
 
-static noinline void x86_guest_pmu_take(u64 regs, struct x86_guest_pmu_grant *grant)
+/*
+ * Have perf's events stand still in guest mode by themselves.  On AMD those that exclude
+ * guests are HostOnly already; those that yield to guests are made so.
+ */
+static void x86_guest_pmu_confine_events(struct cpu_hw_events *cpuc)
 {
-	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
-	enum x86_guest_pmu_state from = cpuc->guest.state;
+	int i;
+
+	if (is_intel())
+		return;
+
+	for (i = 0; i < cpuc->n_events; i++) {
+		struct hw_perf_event *hwc = &cpuc->event_list[i]->hw;
+
+		if (hwc->config & AMD64_EVENTSEL_HOSTONLY)
+			continue;
+
+		hwc->config |= AMD64_EVENTSEL_HOSTONLY;
+		if (!(hwc->state & PERF_HES_STOPPED))
+			__x86_pmu_enable_event(hwc, ARCH_PERFMON_EVENTSEL_ENABLE);
+	}
+}
+
+static u64 x86_guest_pmu_host_ctrl(struct cpu_hw_events *cpuc)
+{
+	return hybrid(cpuc->pmu, intel_ctrl) & ~cpuc->intel_ctrl_guest_mask;
+}
+
+/* Enter state SHARED, or have more registers in it. */
+static void x86_guest_pmu_set_shared(struct cpu_hw_events *cpuc, u64 regs, u64 ctrl,
+				     x86_guest_pmu_evict_t evict)
+{
+	/* Keep perf from enabling those that are the guest's.  AMD has no such mask. */
+	cpuc->intel_ctrl_guest_mask |= regs;
+	cpuc->guest.host_ctrl = x86_guest_pmu_host_ctrl(cpuc);
+	cpuc->guest.ctrl = ctrl;
+	x86_guest_pmu_set(&cpuc->guest, X86_GUEST_PMU_SHARED, regs, evict);
+}
+
+/* Perf has events here, which run.  If they can go on then the state is SHARED. */
+static bool x86_guest_pmu_share(struct cpu_hw_events *cpuc,
+				const struct x86_guest_pmu_request *request,
+				struct x86_guest_pmu_grant *grant,
+				x86_guest_pmu_evict_t evict)
+{
 	struct x86_guest_pmu *guest = &cpuc->guest;
+	u64 host, regs;
+
+	/* What is enabled without an event is not known. */
+	if (guest->state == X86_GUEST_PMU_INIT)
+		return false;
+
+	host = x86_guest_pmu_wanted_by_host(cpuc);
+	if (host == X86_GUEST_PMU_ALL || request->enabled & host)
+		return false;
+
+	regs = guest->regs | (request->used & ~host);
+	grant->missing = regs & ~guest->regs;
+
+	if (guest->state == X86_GUEST_PMU_SHARED) {
+		/* Bits of the new ones have been perf's until now, on AMD. */
+		x86_guest_pmu_set_shared(cpuc, regs, guest->ctrl | (is_intel() ? 0 : grant->missing),
+					 evict);
+	} else {
+		x86_guest_pmu_confine_events(cpuc);
+		/* On AMD all bits may be set. */
+		x86_guest_pmu_set_shared(cpuc, regs, is_intel() ? 0 : X86_GUEST_PMU_ALL, evict);
+	}
+
+	/* Before the guest's selectors are enabled. */
+	if (is_intel())
+		wrmsrl(MSR_CORE_PERF_GLOBAL_CTRL, guest->host_ctrl);
+
+	return true;
+}
+
+/* All of the PMU becomes the guest's. */
+static void x86_guest_pmu_take(struct cpu_hw_events *cpuc, u64 regs,
+			       struct x86_guest_pmu_grant *grant)
+{
+	struct x86_guest_pmu *guest = &cpuc->guest;
+	bool init = guest->state == X86_GUEST_PMU_INIT;
 	bool global_is_zero;
 
-	grant->missing = from == X86_GUEST_PMU_SHARED ? regs & ~guest->regs : regs;
+	grant->missing = regs;
 
 	/*
 	 * A PMU without events may be enabled still.  Tell perf that it is not, so that
@@ -337,19 +434,24 @@ static noinline void x86_guest_pmu_take(u64 regs, struct x86_guest_pmu_grant *gr
 	 * guest was here.
 	 */
 	if (cpuc->n_events) {
-		global_is_zero = cpuc->enabled || from != X86_GUEST_PMU_INIT;
+		global_is_zero = cpuc->enabled || !init;
 		grant->status = x86_guest_pmu_stop_events(cpuc);
 		perf_guest_clock_stop();
 	} else {
-		global_is_zero = !cpuc->enabled && from != X86_GUEST_PMU_INIT;
+		global_is_zero = !cpuc->enabled && !init;
 		cpuc->enabled = 0;
 		grant->status = x86_guest_pmu_status();
 	}
-	x86_guest_pmu_zero_controls(cpuc, global_is_zero);
 
 	/* Not before perf's events are stopped: NMIs enable what is not in the mask. */
-	if (from == X86_GUEST_PMU_SHARED)
+	if (guest->state == X86_GUEST_PMU_SHARED) {
+		grant->missing &= ~guest->regs;
 		cpuc->intel_ctrl_guest_mask &= ~guest->regs;
+		/* Written below. */
+		cpuc->fixed_ctrl_val &= ~x86_guest_pmu_fixed_fields(guest->regs);
+	}
+
+	x86_guest_pmu_zero_controls(cpuc, global_is_zero);
 
 	grant->exclusive = !is_intel() ||
 			   !(intel_pt_is_active() || intel_bts_is_active());
@@ -357,34 +459,147 @@ static noinline void x86_guest_pmu_take(u64 regs, struct x86_guest_pmu_grant *gr
 	x86_guest_pmu_set(guest, X86_GUEST_PMU_GUEST, regs, NULL);
 }
 
-/**
- * x86_guest_pmu_get - hand this CPU's core PMU to a guest
- * @regs: the registers that the guest is to have, see X86_GUEST_PMU_METRICS
- * @grant: tells what the caller has to do with them
- *
- * In states PARKED and SHARED this must be the guest that they are about.  See the
- * opening comment for what is guaranteed.  LVTPC stays perf's until
- * x86_guest_pmu_set_lvtpc().  There must be a reservation, see perf_guest_reserve().
- *
- * Context: Interrupts off until x86_guest_pmu_put().
- * Return: The state until now.  If that was PARKED then @grant is not filled in, and
- *	   the caller has nothing to load.
- */
-enum x86_guest_pmu_state x86_guest_pmu_get(u64 regs, struct x86_guest_pmu_grant *grant)
+static noinline void x86_guest_pmu_get_slow(const struct x86_guest_pmu_request *request,
+					    struct x86_guest_pmu_grant *grant,
+					    x86_guest_pmu_evict_t evict)
 {
-	struct x86_guest_pmu *guest = this_guest_pmu();
-	enum x86_guest_pmu_state from = guest->state;
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+
+	/* Perf has nothing to share any more. */
+	if (cpuc->guest.state == X86_GUEST_PMU_SHARED && !cpuc->n_events)
+		x86_guest_pmu_evict();
+
+	grant->from = cpuc->guest.state;
+
+	if (!cpuc->n_events || !x86_guest_pmu_share(cpuc, request, grant, evict))
+		x86_guest_pmu_take(cpuc, request->all, grant);
+}
+
+/**
+ * x86_guest_pmu_get - hand this CPU's core PMU, or a part of it, to a guest
+ * @request: the registers that the guest is to have, see X86_GUEST_PMU_METRICS
+ * @grant: tells what the caller has to do with them
+ * @evict: is called later, in state SHARED, if somebody else needs the registers
+ *
+ * In states PARKED and SHARED this must be the guest that they are about.  The state is
+ * GUEST or SHARED then, see the opening comment for what is guaranteed.  In state GUEST
+ * LVTPC stays perf's until x86_guest_pmu_set_lvtpc().  There must be a reservation, see
+ * perf_guest_reserve().
+ *
+ * Context: Interrupts off; in state GUEST, until x86_guest_pmu_put().
+ * Return: Has the caller something to load?  If not then @grant is not filled in.
+ */
+bool x86_guest_pmu_get(const struct x86_guest_pmu_request *request,
+		       struct x86_guest_pmu_grant *grant, x86_guest_pmu_evict_t evict)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	struct x86_guest_pmu *guest = &cpuc->guest;
 
 	lockdep_assert_irqs_disabled();
 
-	if (likely(from == X86_GUEST_PMU_PARKED))
-		x86_guest_pmu_set(guest, X86_GUEST_PMU_GUEST, regs, guest->evict);
-	else if (!WARN_ON_ONCE(from == X86_GUEST_PMU_GUEST))
-		x86_guest_pmu_take(regs, grant);
+	switch (guest->state) {
+	case X86_GUEST_PMU_PARKED:
+		x86_guest_pmu_set(guest, X86_GUEST_PMU_GUEST, request->all, guest->evict);
+		return false;
+	case X86_GUEST_PMU_SHARED:
+		/* A counter that is used but not enabled may be perf's. */
+		if (cpuc->n_events && !(request->enabled & ~guest->regs))
+			return false;
+		break;
+	default:
+		break;
+	}
 
-	return from;
+	if (!WARN_ON_ONCE(guest->state == X86_GUEST_PMU_GUEST))
+		x86_guest_pmu_get_slow(request, grant, evict);
+
+	return true;
 }
 EXPORT_SYMBOL_GPL(x86_guest_pmu_get);
+
+/**
+ * x86_guest_pmu_set_ctrl - set the guest's part of the register that both use
+ * @ctrl: the guest's bits of GLOBAL_CTL, on AMD, or its fields of FIXED_CTR_CTRL, on
+ *	Intel, of registers that it has
+ *
+ * Context: Interrupts off, in state SHARED.  Does nothing if it is set already.
+ */
+void x86_guest_pmu_set_ctrl(u64 ctrl)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	u64 fields, old, new;
+
+	lockdep_assert_irqs_disabled();
+
+	if (cpuc->guest.ctrl == ctrl)
+		return;
+
+	WRITE_ONCE(cpuc->guest.ctrl, ctrl);
+	if (!is_intel()) {
+		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL,
+		       x86_guest_pmu_global_ctl(x86_pmu.cntr_mask64));
+		return;
+	}
+
+	/* An NMI may stop one of perf's events meanwhile, e.g. to throttle it. */
+	fields = x86_guest_pmu_fixed_fields(cpuc->guest.regs);
+	do {
+		old = this_cpu_read(cpu_hw_events.fixed_ctrl_val);
+		new = (old & ~fields) | ctrl;
+		if (!this_cpu_try_cmpxchg(cpu_hw_events.fixed_ctrl_val, &old, new))
+			continue;
+		WRITE_ONCE(cpuc->active_fixed_ctrl_val, new);
+		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, new);
+	} while (this_cpu_read(cpu_hw_events.fixed_ctrl_val) != new);
+}
+EXPORT_SYMBOL_GPL(x86_guest_pmu_set_ctrl);
+
+/* AMD's GLOBAL_CTL, where perf wants @host.  Called in NMI context, too. */
+u64 x86_guest_pmu_global_ctl(u64 host)
+{
+	struct x86_guest_pmu *guest = this_guest_pmu();
+
+	if (guest->state != X86_GUEST_PMU_SHARED)
+		return host;
+
+	return (host & ~guest->regs) | (READ_ONCE(guest->ctrl) & guest->regs);
+}
+
+/*
+ * An NMI in state SHARED.  Guest mode is over, so that no counter of the guest runs: take
+ * all of its status bits, once.  They are cleared before LVTPC is unmasked, because some
+ * hardware raises the interrupt anew otherwise.
+ */
+enum x86_guest_nmi x86_guest_pmu_take_status(void)
+{
+	struct x86_guest_pmu *guest = this_guest_pmu();
+	u64 status, taken;
+
+	if (guest->state != X86_GUEST_PMU_SHARED)
+		return X86_GUEST_NMI_NONE;
+
+	status = x86_guest_pmu_status();
+	taken = status & guest->regs;
+	if (!taken)
+		return X86_GUEST_NMI_NONE;
+
+	/*
+	 * LVTPC is masked.  One of perf's events that overflows now raises no interrupt:
+	 * have its handler, which unmasks LVTPC, find nothing that still counts.
+	 */
+	if (is_intel())
+		wrmsrl(MSR_CORE_PERF_GLOBAL_CTRL, 0);
+
+	wrmsrl(is_intel() ? MSR_CORE_PERF_GLOBAL_OVF_CTRL :
+			    MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, taken);
+	perf_guest_handle_mediated_pmi(taken, false);
+
+	if (is_intel() || status != taken)
+		return X86_GUEST_NMI_PART;
+
+	amd_pmu_expect_late_nmi();
+	return X86_GUEST_NMI_ALL;
+}
 
 /**
  * x86_guest_pmu_set_lvtpc - follow the guest's virtual LVTPC
@@ -399,7 +614,42 @@ void x86_guest_pmu_set_lvtpc(u32 lvtpc)
 }
 EXPORT_SYMBOL_GPL(x86_guest_pmu_set_lvtpc);
 
-/* The guest's values are out of the registers, or out of those that perf wants. */
+/*
+ * The interrupt for a guest's overflows has come.  While a guest owns the PMU it is that of
+ * the host's traces, too: PT's has a status bit, for BTS its buffer tells.  Called with
+ * interrupts off.  Returns whether it was theirs, and theirs only.
+ */
+bool x86_guest_pmu_handle_trace(void)
+{
+	bool handled = false;
+	u64 status;
+
+	if (!is_intel() || !x86_guest_pmu_owns() ||
+	    !(intel_pt_is_active() || intel_bts_is_active()))
+		return false;
+
+	status = x86_guest_pmu_status();
+	if (status & GLOBAL_STATUS_TRACE_TOPAPMI) {
+		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, GLOBAL_STATUS_TRACE_TOPAPMI);
+		if (!perf_guest_handle_intel_pt_intr())
+			intel_pt_interrupt();
+		handled = true;
+	}
+
+	intel_bts_disable_local();
+	if (intel_bts_interrupt())
+		handled = true;
+	intel_bts_enable_local();
+
+	if (!handled || status & x86_guest_pmu_counters())
+		return false;
+
+	/* It was not masked, but is by now. */
+	x86_guest_pmu_set_lvtpc(0);
+	return true;
+}
+
+/* The guest's values are out of the registers: the state is HOST or STALE. */
 static void x86_guest_pmu_give_back(enum x86_guest_pmu_state to, u64 regs,
 				    x86_guest_pmu_evict_t evict)
 {
@@ -408,52 +658,69 @@ static void x86_guest_pmu_give_back(enum x86_guest_pmu_state to, u64 regs,
 
 	if (from == X86_GUEST_PMU_SHARED)
 		cpuc->intel_ctrl_guest_mask &= ~cpuc->guest.regs;
-	/* Keep perf from enabling those that are the guest's.  AMD has no such mask. */
-	if (to == X86_GUEST_PMU_SHARED)
-		cpuc->intel_ctrl_guest_mask |= regs;
 
 	x86_guest_pmu_set(&cpuc->guest, to, regs, evict);
 
-	if (from == X86_GUEST_PMU_GUEST || from == X86_GUEST_PMU_PARKED)
+	if (from == X86_GUEST_PMU_PARKED)
 		apic_write(APIC_LVTPC, APIC_DM_NMI);
-
-	/* Only get has stopped events; one that perf adds meanwhile is not on a counter. */
-	if (from == X86_GUEST_PMU_GUEST && cpuc->n_events) {
-		perf_guest_clock_start();
-		x86_guest_pmu_start_events(cpuc);
-	}
 }
 
-/* From GUEST, and perf has events, or from PARKED to STALE. */
-static noinline void x86_guest_pmu_put_slow(enum x86_guest_pmu_state to,
-					    x86_guest_pmu_evict_t evict)
+/* From GUEST, and perf has events: the result is SHARED. */
+static noinline void x86_guest_pmu_put_beside(x86_guest_pmu_evict_t evict)
 {
 	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
 	u64 regs = cpuc->guest.regs, wanted;
 
-	if (to == X86_GUEST_PMU_STALE) {
-		x86_guest_pmu_give_back(to, regs, evict);
-		/* User space may read counters now: perf evicts only before it may. */
-		if (cr4_read_shadow() & X86_CR4_PCE)
-			x86_guest_pmu_evict();
-		return;
-	}
-
 	wanted = x86_guest_pmu_wanted_by_host(cpuc) & regs;
 	evict(wanted);
-	regs &= ~wanted;
-	if (regs)
-		x86_guest_pmu_give_back(X86_GUEST_PMU_SHARED, regs, evict);
-	else
-		x86_guest_pmu_give_back(X86_GUEST_PMU_HOST, 0, NULL);
+	x86_guest_pmu_set_shared(cpuc, regs & ~wanted, 0, evict);
+	x86_guest_pmu_confine_events(cpuc);
+
+	apic_write(APIC_LVTPC, APIC_DM_NMI);
+	perf_guest_clock_start();
+	x86_guest_pmu_start_events(cpuc);
+}
+
+/*
+ * perf is about to enable the PMU: get values of a guest out of its way.  Whatever perf
+ * wants of the PMU, it comes by here first.  Called with interrupts off.
+ *
+ * Returns false if perf has no events, and the PMU is to stay a guest's.
+ */
+bool x86_guest_pmu_make_room(void)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	struct x86_guest_pmu *guest = &cpuc->guest;
+
+	switch (guest->state) {
+	case X86_GUEST_PMU_INIT:
+	case X86_GUEST_PMU_HOST:
+		return true;
+	case X86_GUEST_PMU_SHARED:
+		if (!cpuc->n_added)
+			return true;
+
+		if (x86_guest_pmu_wanted_by_host(cpuc) & guest->regs)
+			x86_guest_pmu_evict();
+		else
+			x86_guest_pmu_confine_events(cpuc);
+		return true;
+	default:
+		if (!cpuc->n_events)
+			return false;
+
+		if (cpuc->n_added)
+			x86_guest_pmu_evict();
+		return true;
+	}
 }
 
 /**
  * x86_guest_pmu_put - the guest leaves guest mode, or its vCPU leaves the CPU
  * @to: X86_GUEST_PMU_PARKED, from state GUEST: leave as much as possible in the
  *	registers, for a VM-entry of the same guest that will follow soon.  Nothing
- *	may count.  The result is PARKED if perf has no events here, else SHARED or
- *	HOST, and then @evict has been called for the registers that perf wants.
+ *	may count.  The result is PARKED if perf has no events here, else SHARED, and
+ *	then @evict has been called for the registers that perf wants.
  *	X86_GUEST_PMU_STALE, from state PARKED: all values are saved, and what is left
  *	of them may stay.
  * @evict: is called later if somebody else needs the registers
@@ -466,10 +733,16 @@ void x86_guest_pmu_put(enum x86_guest_pmu_state to, x86_guest_pmu_evict_t evict)
 
 	lockdep_assert_irqs_disabled();
 
-	if (likely(to == X86_GUEST_PMU_PARKED && !cpuc->n_events))
+	if (to == X86_GUEST_PMU_STALE) {
+		x86_guest_pmu_give_back(to, cpuc->guest.regs, evict);
+		/* User space may read counters now: perf evicts only before it may. */
+		if (cr4_read_shadow() & X86_CR4_PCE)
+			x86_guest_pmu_evict();
+	} else if (likely(!cpuc->n_events)) {
 		x86_guest_pmu_set(&cpuc->guest, to, cpuc->guest.regs, evict);
-	else
-		x86_guest_pmu_put_slow(to, evict);
+	} else {
+		x86_guest_pmu_put_beside(evict);
+	}
 }
 EXPORT_SYMBOL_GPL(x86_guest_pmu_put);
 
@@ -485,7 +758,7 @@ void x86_guest_pmu_evict(void)
 {
 	struct x86_guest_pmu *guest = this_guest_pmu();
 
-	if (likely(!guest->regs))
+	if (likely(guest->state <= X86_GUEST_PMU_HOST))
 		return;
 
 	lockdep_assert_irqs_disabled();

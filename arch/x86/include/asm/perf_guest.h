@@ -34,39 +34,74 @@ typedef void (*x86_guest_pmu_evict_t)(u64 regs);
 
 /*
  * @state:	what the registers hold
- * @regs:	the registers that hold values of a guest; 0 in states INIT and HOST
- * @evict:	saves and clears them
+ * @regs:	the registers that hold values of a guest; none in states INIT and HOST
+ * @ctrl:	in state SHARED, the guest's part of the control register that both use
+ *		at the same time: GLOBAL_CTL on AMD, FIXED_CTR_CTRL on Intel
+ * @host_ctrl:	in state SHARED on Intel, GLOBAL_CTRL outside guest mode
+ * @evict:	saves and clears @regs
  */
 struct x86_guest_pmu {
 	enum x86_guest_pmu_state	state;
 	u64				regs;
+	u64				ctrl;
+	u64				host_ctrl;
 	x86_guest_pmu_evict_t		evict;
 };
 
 /*
+ * What a guest asks for.
+ *
+ * @all:	the registers that it has.  It gets them if perf has no events here.
+ * @used:	those that it makes use of.  It gets them, but for @all, beside events of
+ *		perf that use none of them.
+ * @enabled:	those of @used that are enabled.  The others are not worth a conflict.
+ */
+struct x86_guest_pmu_request {
+	u64	all;
+	u64	used;
+	u64	enabled;
+};
+
+/*
+ * @from:	the state until now
  * @missing:	the registers that do not hold the guest's values, and are the caller's
  *		to write
- * @status:	GLOBAL_STATUS as it was found
- * @exclusive:	no facility of the host other than the PMU sets bits of GLOBAL_STATUS
+ * @status:	in state GUEST, GLOBAL_STATUS as it was found
+ * @exclusive:	in state GUEST, no facility of the host other than the PMU sets bits of
+ *		GLOBAL_STATUS
  */
 struct x86_guest_pmu_grant {
+	enum x86_guest_pmu_state from;
 	u64	missing;
 	u64	status;
 	bool	exclusive;
 };
 
+/* How much of an NMI was a guest's: perf has to look at its own part. */
+enum x86_guest_nmi {
+	X86_GUEST_NMI_NONE,
+	X86_GUEST_NMI_PART,
+	X86_GUEST_NMI_ALL,
+};
+
 #ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
 
 bool x86_guest_pmu_capable(void);
-bool x86_guest_pmu_nmi(void);
-bool x86_guest_pmu_stays(void);
+bool x86_guest_pmu_owns(void);
+bool x86_guest_pmu_make_room(void);
+u64 x86_guest_pmu_shared_regs(void);
+enum x86_guest_nmi x86_guest_pmu_take_status(void);
+u64 x86_guest_pmu_global_ctl(u64 host);
+bool x86_guest_pmu_handle_trace(void);
 void x86_guest_pmu_reset(void);
 void x86_guest_pmu_forget(void);
 
 const struct x86_guest_pmu *x86_guest_pmu(void);
-enum x86_guest_pmu_state x86_guest_pmu_get(u64 regs, struct x86_guest_pmu_grant *grant);
+bool x86_guest_pmu_get(const struct x86_guest_pmu_request *request,
+		       struct x86_guest_pmu_grant *grant, x86_guest_pmu_evict_t evict);
 void x86_guest_pmu_put(enum x86_guest_pmu_state to, x86_guest_pmu_evict_t evict);
 void x86_guest_pmu_evict(void);
+void x86_guest_pmu_set_ctrl(u64 ctrl);
 void x86_guest_pmu_set_lvtpc(u32 lvtpc);
 
 #else
@@ -76,14 +111,29 @@ static inline bool x86_guest_pmu_capable(void)
 	return false;
 }
 
-static inline bool x86_guest_pmu_nmi(void)
+static inline bool x86_guest_pmu_owns(void)
 {
 	return false;
 }
 
-static inline bool x86_guest_pmu_stays(void)
+static inline u64 x86_guest_pmu_shared_regs(void)
 {
-	return false;
+	return 0;
+}
+
+static inline bool x86_guest_pmu_make_room(void)
+{
+	return true;
+}
+
+static inline enum x86_guest_nmi x86_guest_pmu_take_status(void)
+{
+	return X86_GUEST_NMI_NONE;
+}
+
+static inline u64 x86_guest_pmu_global_ctl(u64 host)
+{
+	return host;
 }
 
 static inline void x86_guest_pmu_evict(void) { }

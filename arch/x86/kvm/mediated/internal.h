@@ -66,7 +66,11 @@ static inline struct kvm_pmc *counter_pmc(struct kvm_pmu *pmu, int i)
 					 &pmu->fixed_counters[i - INTEL_PMC_IDX_FIXED];
 }
 
+/* setup.c */
+u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone);
+
 /* regs.c */
+void kvm_mediated_pmu_load_status(struct kvm_vcpu *vcpu, u64 found);
 void kvm_mediated_pmu_write_regs(struct kvm_vcpu *vcpu, u64 regs, bool same);
 void __kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_save_regs(struct kvm_vcpu *vcpu, u64 regs, bool clear);
@@ -80,7 +84,8 @@ static inline void kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 
-	if (mediated->changed || mediated->fixed_ctr_ctrl != mediated->loaded_fixed_ctr_ctrl)
+	if (mediated->changed & x86_guest_pmu()->regs ||
+	    mediated->fixed_ctr_ctrl != mediated->loaded_fixed_ctr_ctrl)
 		__kvm_mediated_pmu_write_controls(vcpu);
 
 	kvm_pmu_call(mediated_resume)(vcpu);

@@ -19,24 +19,47 @@ struct kvm_pmi_record {
 	u64		reported;	/* status bits that need no PMI any more */
 	u64		with_pmi;	/* counters that could raise a PMI since then */
 	u64		without_pmi;	/* counters that could overflow silently since then */
+	atomic64_t	taken;		/* in state SHARED, status bits that an NMI found */
 	u32		lvtpc;		/* the physical one, see pmi.c */
 	struct irq_work	wakeup;
 	struct kvm_vcpu	*vcpu;
 };
 
 /*
+ * Of struct kvm_mediated_pmu, @direct: GLOBAL_CTRL and RDPMC, as the PMU is the guest's
+ * alone; GLOBAL_STATUS and the register that clears bits of it.
+ */
+#define KVM_MEDIATED_PMU_GLOBAL	BIT_ULL(62)
+#define KVM_MEDIATED_PMU_STATUS	BIT_ULL(63)
+
+/*
  * A vCPU's mediated PMU.  The values of its registers are in struct kvm_pmu, unless
  * they are in hardware, see kvm_mediated_pmu_holds().
  */
 struct kvm_mediated_pmu {
-	/* The registers that the guest has, see X86_GUEST_PMU_METRICS. */
-	u64	regs;
+	/*
+	 * What is asked of perf.  A counter is used from when it is first enabled, until
+	 * the vCPU is disarmed.
+	 */
+	struct x86_guest_pmu_request wants;
+
+	/*
+	 * What the guest accesses directly: counters and metrics, and the bits below.
+	 * Set at load, according to what perf has granted.
+	 */
+	u64	direct;
 
 	/* VM-entries since a counter was enabled. */
 	u16	idle_entries;
 
-	/* Counters that are enabled and allowed, with a PMI, and in L1 or L2 only. */
-	u64	enabled;
+	/*
+	 * Counters that the instruction which is being emulated switches on or off, and
+	 * which of them by GLOBAL_CTRL.  It counts under the old settings.
+	 */
+	u64	written;
+	u64	flipped;
+
+	/* Counters that are enabled and allowed with a PMI, and in L1 or L2 only. */
 	u64	pmi;
 	u64	has_mode;
 
@@ -53,9 +76,6 @@ struct kvm_mediated_pmu {
 
 	/* PERF_METRICS, if the guest has it. */
 	u64	metrics;
-
-	/* Bits of others are in GLOBAL_STATUS: the guest may not have it directly. */
-	bool	status_traps;
 
 	struct kvm_pmi_record record;
 };
@@ -79,7 +99,7 @@ static inline bool kvm_mediated_pmu_is_armed(struct kvm_vcpu *vcpu)
 
 static inline bool kvm_pmu_has_perf_metrics(struct kvm_pmu *pmu)
 {
-	return pmu->mediated && pmu->mediated->regs & X86_GUEST_PMU_METRICS;
+	return pmu->mediated && pmu->mediated->wants.all & X86_GUEST_PMU_METRICS;
 }
 
 /*
@@ -101,6 +121,7 @@ void kvm_mediated_pmu_destroy(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_disarm(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_add_counters(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu);
+u64 kvm_mediated_pmu_direct_regs(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_status_is_direct(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu);
@@ -108,7 +129,7 @@ bool kvm_mediated_pmu_mode_matches(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed);
 void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu);
-void kvm_mediated_pmu_written(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_in_use(struct kvm_vcpu *vcpu);
 
 /* Between KVM_MEDIATED_PMU_IDLE_ENTRIES without a counter enabled, stay armed. */
 #define KVM_MEDIATED_PMU_IDLE_ENTRIES \
@@ -118,12 +139,16 @@ void kvm_mediated_pmu_written(struct kvm_vcpu *vcpu);
 extern u64 __read_mostly kvm_mediated_pmu_status_bits;
 
 bool kvm_mediated_pmu_is_control(u32 msr);
+bool kvm_mediated_pmu_is_status(u32 msr);
 bool kvm_mediated_pmu_holds(struct kvm_pmc *pmc);
 u64 kvm_mediated_pmu_peek(struct kvm_pmc *pmc);
 u64 kvm_mediated_pmu_read_counter(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
+bool kvm_mediated_pmu_was_counting(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_sync(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr);
 bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 data);
+void __kvm_mediated_pmu_fastpath_end(struct kvm_vcpu *vcpu);
 
 /* state.c */
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu);
@@ -136,11 +161,13 @@ void kvm_mediated_pmu_disable_cpu(void);
 void kvm_pmi_init(struct kvm_vcpu *vcpu);
 void kvm_pmi_destroy(struct kvm_vcpu *vcpu);
 void kvm_pmi_load(struct kvm_vcpu *vcpu, u64 found);
+void kvm_pmi_load_shared(struct kvm_vcpu *vcpu);
 void kvm_pmi_controls_change(struct kvm_vcpu *vcpu);
 void kvm_pmi_saved(struct kvm_vcpu *vcpu, u64 status);
+void kvm_pmi_take_status(struct kvm_vcpu *vcpu);
 void kvm_pmi_set_status(struct kvm_vcpu *vcpu, u64 bits);
 void kvm_pmi_flush(struct kvm_vcpu *vcpu);
-bool kvm_pmi_handle(void);
+bool kvm_pmi_handle(u64 taken, bool explained);
 void kvm_pmi_forget_cpu(void);
 bool kvm_pmi_suspects(int cpu, struct kvm *kvm);
 
@@ -171,7 +198,7 @@ static inline void kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
 static inline void kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr)
 {
 	if (kvm_mediated_pmu_is_armed(vcpu) && !kvm_mediated_pmu_is_control(msr))
-		__kvm_mediated_pmu_evict(vcpu);
+		__kvm_mediated_pmu_evict_for_msr(vcpu, msr);
 }
 
 /* The vCPU leaves this CPU: have its values in struct kvm_pmu. */
@@ -186,6 +213,13 @@ static inline bool kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 
 {
 	return kvm_mediated_pmu_is_armed(vcpu) &&
 	       __kvm_mediated_pmu_fastpath_set_msr(vcpu, msr, data);
+}
+
+/* The instruction of kvm_mediated_pmu_fastpath_set_msr() has retired. */
+static inline void kvm_mediated_pmu_fastpath_end(struct kvm_vcpu *vcpu)
+{
+	if (kvm_mediated_pmu_is_armed(vcpu) && vcpu_to_pmu(vcpu)->mediated->written)
+		__kvm_mediated_pmu_fastpath_end(vcpu);
 }
 
 #endif /* __KVM_X86_MEDIATED_H */

@@ -22,12 +22,17 @@
  *	without_pmi	and without.  No counter is in both: KVM looks at the status
  *			before one changes over.  So a new bit of with_pmi is one that
  *			raises a PMI, and no other is.
- *	lvtpc		the physical LVTPC while the vCPU has the PMU: APIC_LVT_MASKED, then
- *			no new bit raises a PMI, or 0; else APIC_DM_NMI, perf's.
+ *	lvtpc		while the vCPU has the PMU: APIC_LVT_MASKED, then no new bit raises
+ *			a PMI, or 0.  It is that of the physical LVTPC, but in state SHARED
+ *			of the guest's own, because the physical one is perf's.  Else
+ *			APIC_DM_NMI.
+ *	taken		in state SHARED: bits that an NMI has taken out of the status, and
+ *			that are not in struct kvm_pmu yet.
  *  of a CPU, struct kvm_pmi_cpu
  *	expected	physical interrupts that are still to come, though their overflow
  *			was seen already: of a guest that has been told, or of a host
  *			event that was stopped in time.  They do nothing when they come.
+ *	nmis		NMIs that took bits out of the status in state SHARED.
  *	suspect		the vCPU that had the PMU a moment ago with PMIs enabled.  An
  *			interrupt that nobody else accounts for is of its counters: the
  *			guest has cleared the status bit, or it was set before.
@@ -44,10 +49,13 @@
  *                               else, there are counters in with_pmi:  a PMI of the guest
  *                               the guest has cleared the bit itself
  *                               else                                   of others
+ * NMI, state SHARED             the status has a bit of the guest:     a PMI of the guest
+ *                               if that is of with_pmi, and LVTPC
+ *                               not masked
  * vector or NMI, values are     perf has an overflow (NMI)             perf's
- * saved                         one is expected                        done
- *                               there is a suspect                     a PMI of that vCPU,
- *                                                                      if its LVTPC was not
+ * saved, or state SHARED        one is expected                        done
+ *                               there is a suspect, and perf has no    a PMI of that vCPU,
+ *                               explanation or a status bit was set    if its LVTPC was not
  *                                                                      masked
  *                               else                                   of others
  * NMI, values in hardware       LVTPC is perf's still                  as if saved
@@ -79,6 +87,7 @@ enum kvm_pmi_suspicion {
 
 struct kvm_pmi_cpu {
 	unsigned int	expected;
+	unsigned int	nmis;
 	unsigned long	expect_until;
 	struct kvm_vcpu	*suspect;
 	enum kvm_pmi_suspicion suspicion;
@@ -172,10 +181,10 @@ static u64 kvm_pmi_look(struct kvm_vcpu *vcpu, u64 status)
 	u64 raised = status & ~record->reported;
 
 	/* The bit of GLOBAL_STATUS is that of the set of registers. */
-	raised &= record->with_pmi | (mediated->regs & X86_GUEST_PMU_METRICS);
+	raised &= record->with_pmi | (mediated->wants.all & X86_GUEST_PMU_METRICS);
 	record->reported = status;
 	record->with_pmi = mediated->pmi;
-	record->without_pmi = mediated->enabled & ~mediated->pmi;
+	record->without_pmi = mediated->wants.enabled & ~mediated->pmi;
 
 	return raised;
 }
@@ -195,9 +204,67 @@ static void kvm_pmi_status_seen(struct kvm_vcpu *vcpu, u64 status)
 	kvm_pmi_report(vcpu);
 }
 
+/* In state SHARED an overflow leads to a PMI of the guest if it raised an interrupt. */
+static void kvm_pmi_report_taken(struct kvm_vcpu *vcpu, u64 bits)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+
+	bits &= mediated->record.with_pmi | (mediated->wants.all & X86_GUEST_PMU_METRICS);
+	if (bits && !mediated->record.lvtpc)
+		kvm_pmi_report(vcpu);
+}
+
+/*
+ * State SHARED: take the guest's bits out of GLOBAL_STATUS, where new ones may be, into
+ * struct kvm_pmu.  The interrupt of those with a PMI is still to come, unless it comes
+ * just now.  Called with interrupts off, when no counter of the guest runs.
+ */
+void kvm_pmi_take_status(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmi_record *record = pmi_record(vcpu);
+	unsigned int nmis = this_cpu_read(kvm_pmi_cpu.nmis);
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 bits;
+
+	bits = kvm_pmi_status() & x86_guest_pmu()->regs;
+	if (bits) {
+		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_CLR, bits);
+		if (bits & record->with_pmi && nmis == this_cpu_read(kvm_pmi_cpu.nmis))
+			kvm_pmi_expect();
+		kvm_pmi_report_taken(vcpu, bits);
+	}
+
+	bits |= atomic64_xchg(&record->taken, 0);
+	if (bits && kvm_pmu_has_perf_global_ctrl(pmu))
+		pmu->global_status |= bits & ~pmu->global_status_rsvd;
+
+	record->with_pmi = pmu->mediated->pmi;
+	record->without_pmi = pmu->mediated->wants.enabled & ~pmu->mediated->pmi;
+}
+
+static void kvm_pmi_see_status(struct kvm_vcpu *vcpu)
+{
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED)
+		kvm_pmi_take_status(vcpu);
+	else
+		kvm_pmi_status_seen(vcpu, kvm_pmi_status());
+}
+
+static u32 kvm_pmi_guest_lvtpc(struct kvm_vcpu *vcpu)
+{
+	return kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED;
+}
+
 static void kvm_pmi_set_lvtpc(struct kvm_vcpu *vcpu)
 {
-	u32 lvtpc = kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED;
+	u32 lvtpc = kvm_pmi_guest_lvtpc(vcpu);
+
+	/*
+	 * It drops what is still to come.  If that comes later after all then the guest
+	 * gets a PMI too many: better than one too few.
+	 */
+	if (lvtpc)
+		this_cpu_write(kvm_pmi_cpu.expected, 0);
 
 	/* An NMI in between is of the old one. */
 	x86_guest_pmu_set_lvtpc(lvtpc);
@@ -218,11 +285,25 @@ void kvm_pmi_load(struct kvm_vcpu *vcpu, u64 found)
 	kvm_pmi_set_lvtpc(vcpu);
 }
 
+/* The same for state SHARED, where the status stays in memory, and LVTPC perf's. */
+void kvm_pmi_load_shared(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+
+	mediated->record.with_pmi = mediated->pmi;
+	mediated->record.without_pmi = mediated->wants.enabled & ~mediated->pmi;
+	mediated->record.lvtpc = kvm_pmi_guest_lvtpc(vcpu);
+}
+
 void __kvm_pmi_resume(struct kvm_vcpu *vcpu)
 {
 	/* What has overflowed until now did so under the old one. */
-	kvm_pmi_status_seen(vcpu, kvm_pmi_status());
-	kvm_pmi_set_lvtpc(vcpu);
+	kvm_pmi_see_status(vcpu);
+
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED)
+		WRITE_ONCE(pmi_record(vcpu)->lvtpc, kvm_pmi_guest_lvtpc(vcpu));
+	else
+		kvm_pmi_set_lvtpc(vcpu);
 }
 
 /* Hardware is about to get other event selectors: those in struct kvm_mediated_pmu. */
@@ -231,10 +312,10 @@ void kvm_pmi_controls_change(struct kvm_vcpu *vcpu)
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	struct kvm_pmi_record *record = &mediated->record;
 	u64 with = record->with_pmi | mediated->pmi;
-	u64 without = record->without_pmi | (mediated->enabled & ~mediated->pmi);
+	u64 without = record->without_pmi | (mediated->wants.enabled & ~mediated->pmi);
 
 	if (unlikely(with & without)) {
-		kvm_pmi_status_seen(vcpu, kvm_pmi_status());
+		kvm_pmi_see_status(vcpu);
 		return;
 	}
 
@@ -283,7 +364,7 @@ void kvm_pmi_set_status(struct kvm_vcpu *vcpu, u64 bits)
 		pmu->global_status |= bits;
 	}
 
-	if (bits & pmu->mediated->pmi)
+	if (bits & pmu->mediated->pmi && !kvm_pmi_guest_lvtpc(vcpu))
 		kvm_make_request(KVM_REQ_PMI, vcpu);
 }
 
@@ -302,7 +383,7 @@ void kvm_pmi_flush(struct kvm_vcpu *vcpu)
  * An interrupt came as one of perf's, or when the values are saved: is it of a counter
  * that has changed hands?
  */
-static bool kvm_pmi_handle_late(void)
+static bool kvm_pmi_handle_late(bool explained)
 {
 	struct kvm_pmi_cpu *cpu = this_cpu_ptr(&kvm_pmi_cpu);
 	struct kvm_vcpu *suspect;
@@ -311,7 +392,8 @@ static bool kvm_pmi_handle_late(void)
 		return true;
 
 	suspect = READ_ONCE(cpu->suspect);
-	if (!suspect || time_after(jiffies, cpu->suspect_until))
+	if (!suspect || time_after(jiffies, cpu->suspect_until) ||
+	    (explained && cpu->suspicion == KVM_PMI_POSSIBLE))
 		return false;
 
 	WRITE_ONCE(cpu->suspect, NULL);
@@ -340,7 +422,7 @@ static bool kvm_pmi_handle_vector(struct kvm_vcpu *vcpu)
 		if (cpu->suspect == vcpu ||
 		    (may_raise && cpu->suspicion == KVM_PMI_POSSIBLE))
 			WRITE_ONCE(cpu->suspect, NULL);
-		if (!status && kvm_pmi_handle_late())
+		if (!status && kvm_pmi_handle_late(false))
 			return true;
 		if (!status && !may_raise)
 			return false;
@@ -350,24 +432,38 @@ static bool kvm_pmi_handle_vector(struct kvm_vcpu *vcpu)
 	return true;
 }
 
+/* An NMI in state SHARED has found and cleared the status bits @taken. */
+static bool kvm_pmi_handle_taken(struct kvm_vcpu *vcpu, u64 taken)
+{
+	this_cpu_inc(kvm_pmi_cpu.nmis);
+	atomic64_or(taken, &pmi_record(vcpu)->taken);
+	kvm_pmi_report_taken(vcpu, taken);
+	return true;
+}
+
 /*
  * Whose is this interrupt?  Called by the vector's handler, with interrupts off, and by
- * perf's NMI handler if it has found nothing of its own.  Returns whether it is known:
- * see the table at the top.
+ * perf's NMI handler: with @taken, the guest's status bits in state SHARED, before it
+ * looks for its own, and with 0 if it has found nothing of its own.  @explained: it has an
+ * explanation for that, overflows of its own for which more NMIs may come than it needs.
+ * Returns whether the interrupt is known: see the table at the top.
  */
-bool kvm_pmi_handle(void)
+bool kvm_pmi_handle(u64 taken, bool explained)
 {
 	enum x86_guest_pmu_state state = x86_guest_pmu()->state;
 
+	if (taken)
+		return kvm_pmi_handle_taken(kvm_get_running_vcpu(), taken);
+
 	if (state != X86_GUEST_PMU_GUEST && state != X86_GUEST_PMU_PARKED)
-		return kvm_pmi_handle_late();
+		return kvm_pmi_handle_late(explained);
 
 	if (!in_nmi())
 		return kvm_pmi_handle_vector(kvm_get_running_vcpu());
 
 	/* While the registers are being loaded, LVTPC is perf's still. */
 	if (pmi_record(kvm_get_running_vcpu())->lvtpc == APIC_DM_NMI)
-		return kvm_pmi_handle_late();
+		return kvm_pmi_handle_late(explained);
 
 	return kvm_pmi_was_expected();
 }

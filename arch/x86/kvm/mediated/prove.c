@@ -33,14 +33,21 @@ static void prove_selector(int i, u64 want, const char *what)
 		  "%s: selector %d is 0x%llx, not 0x%llx", what, i, val, want);
 }
 
+/* In state SHARED, only the guest's fields count. */
 static void prove_fixed_ctr_ctrl(u64 want, const char *what)
 {
 	u64 val;
+	int i;
 
 	if (!kvm_host_pmu.num_counters_fixed)
 		return;
 
 	rdmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, val);
+	for (i = 0; x86_guest_pmu()->state == X86_GUEST_PMU_SHARED &&
+		    i < KVM_MAX_NR_FIXED_COUNTERS; i++) {
+		if (!(x86_guest_pmu()->regs & BIT_ULL(INTEL_PMC_IDX_FIXED + i)))
+			val &= ~intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
+	}
 	WARN_ONCE(val != want, "%s: FIXED_CTR_CTRL is 0x%llx, not 0x%llx", what, val, want);
 }
 
@@ -58,7 +65,7 @@ static void prove_metrics(u64 want, const char *what)
  */
 void kvm_mediated_pmu_prove_off(struct kvm_vcpu *vcpu, bool zero)
 {
-	u64 regs = vcpu_to_pmu(vcpu)->mediated->regs;
+	u64 regs = vcpu_to_pmu(vcpu)->mediated->wants.all;
 	int i;
 
 	for (i = 0; i < kvm_host_pmu.num_counters_gp; i++)
@@ -75,6 +82,20 @@ void kvm_mediated_pmu_prove_off(struct kvm_vcpu *vcpu, bool zero)
 		prove_metrics(0, "off");
 }
 
+/* Outside guest mode nothing of the guest runs: GLOBAL_CTRL has none of its counters. */
+static void prove_stopped(const char *what)
+{
+	u64 regs = x86_guest_pmu()->regs;
+
+	/* AMD has GuestOnly for that. */
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED && !kvm_host_pmu.num_counters_fixed)
+		return;
+
+	if (x86_guest_pmu()->state != X86_GUEST_PMU_SHARED)
+		regs = ~0ull;
+	WARN_ONCE(read_global_ctrl() & regs, "%s: GLOBAL_CTRL is 0x%llx", what, read_global_ctrl());
+}
+
 /* Nobody has touched the registers that hold the vCPU's values. */
 void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu)
 {
@@ -85,12 +106,9 @@ void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu)
 	for_each_counter(i, selectors)
 		prove_selector(i, mediated->loaded_selector[i], "held");
 
-	/* In state SHARED they were perf's until now. */
-	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED || !mediated->loaded_fixed_ctr_ctrl)
-		return;
-
 	prove_fixed_ctr_ctrl(mediated->loaded_fixed_ctr_ctrl, "held");
-	WARN_ONCE(read_global_ctrl(), "held: GLOBAL_CTRL is 0x%llx", read_global_ctrl());
+	if (mediated->loaded_fixed_ctr_ctrl)
+		prove_stopped("held");
 }
 
 /* What the guest can reach is the guest's; the values of @regs are in memory, too. */
@@ -99,9 +117,15 @@ void kvm_mediated_pmu_prove_guest(struct kvm_vcpu *vcpu, u64 regs)
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	int i;
 
-	for (i = 0; i < kvm_host_pmu.num_counters_gp; i++)
-		prove_selector(i, i < KVM_MAX_NR_GP_COUNTERS ? mediated->selector[i] : 0, "guest");
+	for (i = 0; i < kvm_host_pmu.num_counters_gp; i++) {
+		if (x86_guest_pmu()->regs & BIT_ULL(i))
+			prove_selector(i, mediated->selector[i], "guest");
+		else if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST)
+			prove_selector(i, 0, "guest");
+	}
 	prove_fixed_ctr_ctrl(mediated->fixed_ctr_ctrl, "guest");
+	WARN_ON_ONCE(mediated->direct & mediated->wants.all & ~x86_guest_pmu()->regs);
+	WARN_ON_ONCE(mediated->wants.enabled & ~x86_guest_pmu()->regs);
 
 	for_each_counter(i, regs)
 		prove_counter(i, counter_pmc(vcpu_to_pmu(vcpu), i)->counter, "guest");

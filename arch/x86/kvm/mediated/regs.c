@@ -7,7 +7,9 @@
  * guest wrote to an event selector or to FIXED_CTR_CTRL, and reads from it, is always
  * in pmc->eventsel and pmu->fixed_ctr_ctrl; hardware gets what setup.c makes of it.
  * GLOBAL_CTRL is in pmu->global_ctrl except in guest mode and, until
- * kvm_mediated_pmu_sync(), in state GUEST.
+ * kvm_mediated_pmu_sync(), in state GUEST.  GLOBAL_STATUS is in hardware in states GUEST
+ * and PARKED.  In state SHARED it is in pmu->global_status, to which new bits are taken by
+ * kvm_pmi_take_status().
  *
  * PERF_METRICS goes with fixed counter 3, of slots.  It counts only while that does, so
  * what the event filter says of one holds for both.  It is read before that counter and
@@ -37,6 +39,21 @@ bool kvm_mediated_pmu_is_control(u32 msr)
 	       msr == MSR_CORE_PERF_GLOBAL_CTRL;
 }
 
+/* Which registers have the guest's GLOBAL_STATUS, or change it? */
+bool kvm_mediated_pmu_is_status(u32 msr)
+{
+	switch (msr) {
+	case MSR_CORE_PERF_GLOBAL_STATUS:
+	case MSR_CORE_PERF_GLOBAL_OVF_CTRL:
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS:
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR:
+	case MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /*
  * Is the value of @pmc in this CPU's hardware?  STALE registers hold copies.  The
  * vCPU is the one that runs here, or its values are in memory.
@@ -49,6 +66,34 @@ bool kvm_mediated_pmu_holds(struct kvm_pmc *pmc)
 	       kvm_get_running_vcpu() == pmc->vcpu;
 }
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_holds);
+
+/* In state SHARED, does an access to @msr need what is in hardware? */
+static bool shared_access_needs_eviction(struct kvm_vcpu *vcpu, u32 msr)
+{
+	struct kvm_pmc *pmc;
+
+	if (msr == MSR_AMD64_PERF_CNTR_GLOBAL_CTL)
+		return false;
+
+	if (kvm_mediated_pmu_is_status(msr)) {
+		kvm_pmi_take_status(vcpu);
+		return false;
+	}
+
+	pmc = kvm_pmu_call(msr_idx_to_pmc)(vcpu, msr);
+	return !pmc || kvm_mediated_pmu_holds(pmc);
+}
+
+void __kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr)
+{
+	guard(irqsave)();
+
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED &&
+	    kvm_get_running_vcpu() == vcpu && !shared_access_needs_eviction(vcpu, msr))
+		return;
+
+	__kvm_mediated_pmu_evict(vcpu);
+}
 
 /* The value without moving it.  Called with interrupts off, or in NMI context. */
 u64 kvm_mediated_pmu_peek(struct kvm_pmc *pmc)
@@ -109,23 +154,56 @@ void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
 		kvm_pmi_set_status(pmc->vcpu, BIT_ULL(pmc->idx));
 }
 
+/*
+ * The instruction that is being emulated has written to a control of @pmc.  Did @pmc count
+ * before, at this CPL?  As hardware does, it counts the instruction that disables it, not
+ * the one that enables it.
+ */
+bool kvm_mediated_pmu_was_counting(struct kvm_pmc *pmc)
+{
+	struct kvm_mediated_pmu *mediated = pmc_to_pmu(pmc)->mediated;
+	bool os, usr;
+
+	if (!(mediated->wants.enabled & BIT_ULL(pmc->idx)))
+		return false;
+
+	if (pmc_is_fixed(pmc)) {
+		u8 ctrl = fixed_ctrl_field(mediated->fixed_ctr_ctrl,
+					   pmc->idx - KVM_FIXED_PMC_BASE_IDX);
+
+		os = ctrl & INTEL_FIXED_0_KERNEL;
+		usr = ctrl & INTEL_FIXED_0_USER;
+	} else {
+		os = mediated->selector[pmc->idx] & ARCH_PERFMON_EVENTSEL_OS;
+		usr = mediated->selector[pmc->idx] & ARCH_PERFMON_EVENTSEL_USR;
+	}
+
+	return kvm_x86_call(get_cpl)(pmc->vcpu) ? usr : os;
+}
+
 static void write_controls(struct kvm_mediated_pmu *mediated)
 {
+	const struct x86_guest_pmu *guest = x86_guest_pmu();
+	u64 changed = mediated->changed & guest->regs;
 	int i;
 
-	for_each_counter(i, mediated->changed) {
+	for_each_counter(i, changed) {
 		if (mediated->loaded_selector[i] == mediated->selector[i])
 			continue;
 
 		mediated->loaded_selector[i] = mediated->selector[i];
 		wrmsrl(selector_msr(i), mediated->selector[i]);
 	}
-	mediated->changed = 0;
+	mediated->changed &= ~changed;
 
-	if (mediated->fixed_ctr_ctrl != mediated->loaded_fixed_ctr_ctrl) {
+	if (mediated->fixed_ctr_ctrl == mediated->loaded_fixed_ctr_ctrl)
+		return;
+
+	if (guest->state == X86_GUEST_PMU_SHARED)
+		x86_guest_pmu_set_ctrl(mediated->fixed_ctr_ctrl);
+	else
 		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, mediated->fixed_ctr_ctrl);
-		mediated->loaded_fixed_ctr_ctrl = mediated->fixed_ctr_ctrl;
-	}
+	mediated->loaded_fixed_ctr_ctrl = mediated->fixed_ctr_ctrl;
 }
 
 void __kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu)
@@ -160,29 +238,61 @@ void kvm_mediated_pmu_write_regs(struct kvm_vcpu *vcpu, u64 regs, bool same)
 	write_controls(pmu->mediated);
 }
 
-/* Save GLOBAL_CTRL and the status, of which the guest sees only what it has. */
+/* To state GUEST: load the status where it was @found, and leave bits of others alone. */
+void kvm_mediated_pmu_load_status(struct kvm_vcpu *vcpu, u64 found)
+{
+	u64 want = vcpu_to_pmu(vcpu)->global_status & kvm_mediated_pmu_status_bits;
+
+	found &= kvm_mediated_pmu_status_bits;
+	if (found & ~want)
+		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_CLR, found & ~want);
+	/*
+	 * Should this raise a PMI, it is an NMI, as LVTPC is perf's.  LVTPC must not be
+	 * masked for that: an interrupt that is late would be lost.
+	 */
+	if (want & ~found)
+		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_SET, want & ~found);
+}
+
+/*
+ * Save GLOBAL_CTRL and the status, of which the guest sees only what it has, and clear
+ * them, except for bits of others.
+ */
 static u64 save_status(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	u64 status = kvm_pmu_call(mediated_put)(vcpu);
+	u64 status;
+
+	kvm_pmu_call(mediated_put)(vcpu);
+
+	rdmsrl(kvm_pmu_ops.GLOBAL_STATUS, status);
+	status &= kvm_mediated_pmu_status_bits;
+	if (status)
+		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_CLR, status);
 
 	pmu->global_status = kvm_pmu_has_perf_global_ctrl(pmu) ?
 			     status & ~pmu->global_status_rsvd : 0;
 	return status;
 }
 
-/* Save the status, and stop all counters that are not stopped by their selectors. */
+/*
+ * Save the status, and stop all counters that are not stopped by their selectors.  In
+ * state SHARED that is Intel's fixed counters.
+ */
 void kvm_mediated_pmu_save_controls(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	u64 status = save_status(vcpu);
 
-	kvm_pmi_saved(vcpu, status);
-
-	if (mediated->loaded_fixed_ctr_ctrl) {
-		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
-		mediated->loaded_fixed_ctr_ctrl = 0;
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED) {
+		kvm_pmi_take_status(vcpu);
+		if (mediated->loaded_fixed_ctr_ctrl)
+			x86_guest_pmu_set_ctrl(0);
+	} else {
+		kvm_pmi_saved(vcpu, save_status(vcpu));
+		if (mediated->loaded_fixed_ctr_ctrl)
+			wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
 	}
+	mediated->loaded_fixed_ctr_ctrl = 0;
 }
 
 static void read_metrics(struct kvm_mediated_pmu *mediated)
@@ -229,7 +339,7 @@ void kvm_mediated_pmu_make_stale(struct kvm_vcpu *vcpu)
 
 	status = save_status(vcpu);
 
-	if (mediated->regs & X86_GUEST_PMU_METRICS)
+	if (mediated->wants.all & X86_GUEST_PMU_METRICS)
 		read_metrics(mediated);
 
 	for_each_counter(i, counters) {
@@ -246,8 +356,23 @@ void kvm_mediated_pmu_make_stale(struct kvm_vcpu *vcpu)
 	stale->fixed_ctr_ctrl = mediated->loaded_fixed_ctr_ctrl;
 	mediated->loaded_fixed_ctr_ctrl = 0;
 
-	stale->regs = vcpu_to_pmu(vcpu)->mediated->regs;
+	stale->regs = vcpu_to_pmu(vcpu)->mediated->wants.all;
 	WRITE_ONCE(stale->kvm, vcpu->kvm);
+}
+
+static void clear_regs(u64 regs)
+{
+	u64 counters = regs & ~X86_GUEST_PMU_METRICS;
+	int i;
+
+	for_each_counter(i, counters) {
+		if (i < INTEL_PMC_IDX_FIXED)
+			wrmsrl(selector_msr(i), 0);
+		wrmsrl(counter_msr(i), 0);
+	}
+
+	if (regs & X86_GUEST_PMU_METRICS)
+		wrmsrl(MSR_PERF_METRICS, 0);
 }
 
 /*
@@ -258,8 +383,8 @@ void kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu, bool same)
 {
 	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	u64 rest = stale->regs & ~vcpu_to_pmu(vcpu)->mediated->regs;
-	u64 selectors = stale->regs & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
+	u64 selectors = mediated->wants.all & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1) & stale->regs;
+	u64 rest = stale->regs & ~mediated->wants.all;
 	int i;
 
 	WRITE_ONCE(stale->kvm, NULL);
@@ -271,58 +396,62 @@ void kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu, bool same)
 		mediated->loaded_fixed_ctr_ctrl = same ? stale->fixed_ctr_ctrl :
 						  ~mediated->fixed_ctr_ctrl;
 
-	if (rest & X86_GUEST_PMU_METRICS)
-		wrmsrl(MSR_PERF_METRICS, 0);
-	rest &= ~X86_GUEST_PMU_METRICS;
-	for_each_counter(i, rest)
-		wrmsrl(counter_msr(i), 0);
+	clear_regs(rest);
 }
 
 /* From STALE to HOST. */
 void kvm_mediated_pmu_clear_stale(void)
 {
 	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
-	u64 counters = stale->regs & ~X86_GUEST_PMU_METRICS;
-	int i;
 
 	WRITE_ONCE(stale->kvm, NULL);
 
 	if (stale->regs >> INTEL_PMC_IDX_FIXED)
 		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
 
-	for_each_counter(i, counters) {
-		if (i < INTEL_PMC_IDX_FIXED)
-			wrmsrl(selector_msr(i), 0);
-		wrmsrl(counter_msr(i), 0);
-	}
+	clear_regs(stale->regs);
+}
 
-	if (stale->regs & X86_GUEST_PMU_METRICS)
-		wrmsrl(MSR_PERF_METRICS, 0);
+/* In state SHARED all controls trap, and are in struct kvm_pmu. */
+static bool in_fastpath(u32 msr)
+{
+	switch (x86_guest_pmu()->state) {
+	case X86_GUEST_PMU_GUEST:
+		return kvm_mediated_pmu_is_control(msr);
+	case X86_GUEST_PMU_SHARED:
+		return kvm_mediated_pmu_is_control(msr) || kvm_mediated_pmu_is_status(msr) ||
+		       msr == MSR_AMD64_PERF_CNTR_GLOBAL_CTL;
+	default:
+		return false;
+	}
 }
 
 /*
  * The exit fastpath's part of a write of the guest: handle one of a register that
- * always traps, or of GLOBAL_CTRL where it does.  Called with interrupts off, in
- * state GUEST, and stays there.  Returns false if there is more to it than that;
- * then nothing is changed.
+ * always traps, or of those that trap in state SHARED.  Called with interrupts off, in
+ * state GUEST or SHARED.  Returns false if there is more to it than that; then nothing is
+ * changed.
  */
 bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 data)
 {
 	struct msr_data info = { .index = msr, .data = data };
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	bool valid;
 
-	if (!kvm_mediated_pmu_is_control(msr) ||
-	    x86_guest_pmu()->state != X86_GUEST_PMU_GUEST ||
-	    !kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE))
+	if (!in_fastpath(msr) || !kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE))
 		return false;
 
 	/*
 	 * Has the guest this register?  kvm_pmu_is_valid_msr() may search CPUID, which
 	 * takes too long with interrupts off.
 	 */
-	if (msr == MSR_CORE_PERF_GLOBAL_CTRL || msr == MSR_ARCH_PERFMON_FIXED_CTR_CTRL)
+	if (msr == MSR_CORE_PERF_GLOBAL_CTRL || msr == MSR_ARCH_PERFMON_FIXED_CTR_CTRL ||
+	    msr == MSR_CORE_PERF_GLOBAL_OVF_CTRL)
 		valid = kvm_host_pmu.num_counters_fixed &&
-			kvm_pmu_has_perf_global_ctrl(vcpu_to_pmu(vcpu));
+			kvm_pmu_has_perf_global_ctrl(pmu);
+	else if (msr == MSR_AMD64_PERF_CNTR_GLOBAL_CTL || kvm_mediated_pmu_is_status(msr))
+		valid = !kvm_host_pmu.num_counters_fixed &&
+			kvm_pmu_has_perf_global_ctrl(pmu);
 	else
 		valid = kvm_pmu_call(msr_idx_to_pmc)(vcpu, msr);
 
@@ -333,7 +462,8 @@ bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 dat
 	if (msr == MSR_CORE_PERF_GLOBAL_CTRL && kvm_mediated_pmu_global_is_direct(vcpu))
 		return false;
 
-	kvm_pmu_call(mediated_sync)(vcpu);
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST)
+		kvm_pmu_call(mediated_sync)(vcpu);
 
 	if (kvm_pmu_set_msr(vcpu, &info)) {
 		/* It will be seen again. */
@@ -341,9 +471,18 @@ bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 dat
 		return false;
 	}
 
+	return true;
+}
+
+void __kvm_mediated_pmu_fastpath_end(struct kvm_vcpu *vcpu)
+{
 	if (kvm_check_request(KVM_REQ_PMU, vcpu))
 		kvm_pmu_handle_event(vcpu);
 
-	kvm_mediated_pmu_write_controls(vcpu);
-	return true;
+	/* The next load has more to do than this, if there is one. */
+	if (!kvm_mediated_pmu_is_armed(vcpu) ||
+	    vcpu_to_pmu(vcpu)->mediated->wants.enabled & ~x86_guest_pmu()->regs)
+		kvm_make_request(KVM_REQ_PMU, vcpu);
+	else
+		kvm_mediated_pmu_write_controls(vcpu);
 }

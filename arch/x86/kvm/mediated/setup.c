@@ -13,13 +13,15 @@
  *
  * While a vCPU is armed, for each register of the guest:
  *
- *  counters and PERF_METRICS: direct.  The counters that the guest has hold its values.
- *	The MSR of one that it does not have always traps.
+ *  counters and PERF_METRICS: direct if they hold the guest's values.  If perf has no
+ *	events here that are all that the guest has, else those that it makes use of.
+ *	The others trap, and are in struct kvm_pmu.
  *  event selectors and FIXED_CTR_CTRL: always trap, so that the event filter and the
  *	reserved bits hold.
  *  GLOBAL_CTRL, GLOBAL_STATUS and the register that clears bits of it, RDPMC: direct
- *	if the guest's PMU has the shape of the host's.  AMD's register that sets status
- *	bits traps: it can set bits that freeze counters, which the guest does not have.
+ *	if the PMU is not shared with perf, and the guest's has the shape of the host's.
+ *	AMD's register that sets status bits traps: it can set bits that freeze counters,
+ *	which the guest does not have.
  *  LVTPC: the guest's is the local APIC's, which traps.  The physical one has a vector
  *	of its own and the guest's mask bit.
  */
@@ -176,7 +178,7 @@ void kvm_mediated_pmu_disarm(struct kvm_vcpu *vcpu)
 		return;
 
 	vcpu_to_pmu(vcpu)->use = KVM_MEDIATED_PMU_DISARMED;
-	vcpu_to_pmu(vcpu)->mediated->regs = 0;
+	memset(&vcpu_to_pmu(vcpu)->mediated->wants, 0, sizeof(struct x86_guest_pmu_request));
 	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
 
@@ -185,7 +187,8 @@ void kvm_mediated_pmu_add_counters(struct kvm_vcpu *vcpu)
 	BUILD_BUG_ON(X86_PMC_IDX_MAX > BITS_PER_LONG_LONG);
 
 	if (vcpu_to_pmu(vcpu)->mediated)
-		vcpu_to_pmu(vcpu)->mediated->regs |= *(u64 *)vcpu_to_pmu(vcpu)->all_valid_pmc_idx;
+		vcpu_to_pmu(vcpu)->mediated->wants.all |=
+			*(u64 *)vcpu_to_pmu(vcpu)->all_valid_pmc_idx;
 }
 
 void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
@@ -195,7 +198,8 @@ void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
 	if (!mediated)
 		return;
 
-	mediated->enabled = 0;
+	mediated->wants.used = 0;
+	mediated->wants.enabled = 0;
 	mediated->pmi = 0;
 	mediated->has_mode = 0;
 	memset(mediated->selector, 0, sizeof(mediated->selector));
@@ -218,13 +222,40 @@ static bool kvm_mediated_pmu_is_shaped_like_host(struct kvm_pmu *pmu)
 	       kvm_pmu_has_perf_metrics(pmu) == !!kvm_host_pmu.num_metrics;
 }
 
+/*
+ * What may be direct now?  @alone: nothing but the guest's counters sets bits of
+ * GLOBAL_STATUS.  In state SHARED it is the counters only.
+ */
+u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone)
+{
+	u64 direct = x86_guest_pmu()->regs;
+
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST &&
+	    kvm_mediated_pmu_is_shaped_like_host(vcpu_to_pmu(vcpu))) {
+		direct |= KVM_MEDIATED_PMU_GLOBAL;
+		if (alone)
+			direct |= KVM_MEDIATED_PMU_STATUS;
+	}
+
+	return direct;
+}
+
+/* Counters and PERF_METRICS. */
+u64 kvm_mediated_pmu_direct_regs(struct kvm_vcpu *vcpu)
+{
+	if (!kvm_mediated_pmu_is_armed(vcpu))
+		return 0;
+
+	return vcpu_to_pmu(vcpu)->mediated->direct & vcpu_to_pmu(vcpu)->mediated->wants.all;
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_direct_regs);
+
 bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
-	return kvm_mediated_pmu_is_armed(vcpu) &&
-	       kvm_pmu_has_perf_global_ctrl(pmu) &&
-	       kvm_mediated_pmu_is_shaped_like_host(pmu);
+	return kvm_mediated_pmu_is_armed(vcpu) && kvm_pmu_has_perf_global_ctrl(pmu) &&
+	       pmu->mediated->direct & KVM_MEDIATED_PMU_GLOBAL;
 }
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_global_is_direct);
 
@@ -232,7 +263,7 @@ EXPORT_SYMBOL_GPL(kvm_mediated_pmu_global_is_direct);
 bool kvm_mediated_pmu_status_is_direct(struct kvm_vcpu *vcpu)
 {
 	return kvm_mediated_pmu_global_is_direct(vcpu) &&
-	       !vcpu_to_pmu(vcpu)->mediated->status_traps;
+	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_STATUS;
 }
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_status_is_direct);
 
@@ -241,7 +272,7 @@ bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
 	if (!kvm_mediated_pmu_is_armed(vcpu) ||
-	    !kvm_mediated_pmu_is_shaped_like_host(pmu))
+	    !(pmu->mediated->direct & KVM_MEDIATED_PMU_GLOBAL))
 		return false;
 
 	/* The backdoor's pseudo counters are read with RDPMC. */
@@ -316,6 +347,8 @@ void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed)
 		  kvm_mediated_pmu_mode_matches(pmc);
 	bool pmi;
 
+	kvm_pmu_recalc_emulation(pmc);
+
 	if (pmc_is_fixed(pmc)) {
 		int i = pmc->idx - KVM_FIXED_PMC_BASE_IDX;
 		u64 mask = intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
@@ -335,8 +368,13 @@ void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed)
 		pmi = pmc->eventsel & ARCH_PERFMON_EVENTSEL_INT;
 	}
 
-	assign_bit_u64(pmc->idx, &mediated->enabled, on);
+	assign_bit_u64(pmc->idx, &mediated->wants.enabled, on);
 	assign_bit_u64(pmc->idx, &mediated->pmi, on && pmi);
+
+	/* The metrics go with fixed counter 3. */
+	mediated->wants.used |= mediated->wants.enabled;
+	if (mediated->wants.used & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS))
+		mediated->wants.used |= mediated->wants.all & X86_GUEST_PMU_METRICS;
 }
 
 /*
@@ -350,7 +388,10 @@ void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu)
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	enum kvm_mediated_pmu_use use = vcpu_to_pmu(vcpu)->use;
 
-	if (mediated->enabled || use == KVM_MEDIATED_PMU_ARMING) {
+	mediated->written = 0;
+	mediated->flipped = 0;
+
+	if (mediated->wants.enabled || use == KVM_MEDIATED_PMU_ARMING) {
 		mediated->idle_entries = 0;
 		use = KVM_MEDIATED_PMU_ARMED;
 	} else if (mediated->idle_entries >= KVM_MEDIATED_PMU_IDLE_ENTRIES) {
@@ -364,7 +405,9 @@ void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu)
 	kvm_mediated_pmu_evict(vcpu);
 	vcpu_to_pmu(vcpu)->use = use;
 	mediated->idle_entries = 0;
-	mediated->status_traps = false;
+	/* All traps.  The next load decides what is direct. */
+	mediated->wants.used = mediated->wants.enabled;
+	mediated->direct = 0;
 	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
 
@@ -372,13 +415,13 @@ void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu)
  * The guest writes to its PMU, which traps: it is going to use it.  A PMU may have no
  * counter at all.
  */
-void kvm_mediated_pmu_written(struct kvm_vcpu *vcpu)
+void kvm_mediated_pmu_in_use(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
 	if (!kvm_vcpu_has_mediated_pmu(vcpu) ||
 	    pmu->use != KVM_MEDIATED_PMU_DISARMED ||
-	    !pmu->mediated->regs)
+	    !pmu->mediated->wants.all)
 		return;
 
 	pmu->use = KVM_MEDIATED_PMU_ARMING;

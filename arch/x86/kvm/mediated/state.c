@@ -10,8 +10,9 @@
  *	    vCPU's.
  *  PARKED: until the next load of the vCPU, which writes what has changed only.  KVM may
  *	    look at a single counter where it is, or evict all.
- *  SHARED: the same, but only for the counters that perf's events do not use.  The status,
- *	    FIXED_CTR_CTRL and GLOBAL_CTRL are in struct kvm_pmu.
+ *  SHARED: from load on, also in guest mode, until perf or KVM needs the registers.  The
+ *	    counters that the vCPU makes use of are in hardware, and direct.  Its status and
+ *	    GLOBAL_CTRL are in struct kvm_pmu, and trap.
  *  STALE:  from kvm_arch_vcpu_put() on.  As HOST, but copies of the values are in the
  *	    registers still.  A vCPU that is disarmed runs without touching them: perf has
  *	    no events here, so nothing is enabled in guest mode.
@@ -22,30 +23,64 @@
 #include "x86.h"
 #include "mediated/internal.h"
 
+static void kvm_mediated_pmu_evicted(u64 regs);
+
+/* Have trap what has to trap as of now: what is direct may have been something else. */
+static void set_direct(struct kvm_vcpu *vcpu, bool alone)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 direct = kvm_mediated_pmu_may_be_direct(vcpu, alone);
+
+	if (direct == mediated->direct)
+		return;
+
+	mediated->direct = direct;
+	kvm_pmu_call(mediated_recalc)(vcpu);
+}
+
 /* The vCPU's values are not in the registers, or not all of them are. */
-static noinline void load_registers(struct kvm_vcpu *vcpu, enum x86_guest_pmu_state from,
-				    struct x86_guest_pmu_grant *grant)
+static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *grant)
 {
 	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
-	bool same = false;
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	bool alone = false, same = false;
 
-	if (from == X86_GUEST_PMU_STALE) {
+	switch (grant->from) {
+	case X86_GUEST_PMU_STALE:
 		kvm_mediated_pmu_prove_stale();
-		same = stale->kvm == vcpu->kvm &&
-		       stale->regs == vcpu_to_pmu(vcpu)->mediated->regs;
+		same = stale->kvm == vcpu->kvm && stale->regs == mediated->wants.all;
 		kvm_mediated_pmu_take_stale(vcpu, same);
-	} else if (from == X86_GUEST_PMU_SHARED) {
+		break;
+	case X86_GUEST_PMU_SHARED:
 		kvm_mediated_pmu_prove_held(vcpu);
-	} else {
-		kvm_mediated_pmu_prove_off(vcpu, false);
+		break;
+	default:
+		break;
 	}
 
-	if (from != X86_GUEST_PMU_SHARED)
+	if (grant->from != X86_GUEST_PMU_SHARED)
 		vcpu->stat.pmu_loads++;
 
-	kvm_mediated_pmu_write_regs(vcpu, grant->missing, same);
-	kvm_pmu_call(mediated_load)(vcpu, grant);
-	kvm_pmi_load(vcpu, grant->status);
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED) {
+		kvm_mediated_pmu_write_regs(vcpu, grant->missing, same);
+		if (grant->from != X86_GUEST_PMU_SHARED)
+			kvm_pmi_load_shared(vcpu);
+	} else {
+		/* perf's events had to give way, and FIXED_CTR_CTRL was cleared. */
+		if (grant->from == X86_GUEST_PMU_SHARED) {
+			vcpu->stat.pmu_conflicts++;
+			mediated->loaded_fixed_ctr_ctrl = 0;
+		}
+		if (grant->from <= X86_GUEST_PMU_HOST)
+			kvm_mediated_pmu_prove_off(vcpu, false);
+		kvm_mediated_pmu_write_regs(vcpu, grant->missing, same);
+		kvm_mediated_pmu_load_status(vcpu, grant->status);
+		kvm_pmu_call(mediated_load)(vcpu);
+		kvm_pmi_load(vcpu, grant->status);
+		alone = grant->exclusive && !(grant->status & ~kvm_mediated_pmu_status_bits);
+	}
+
+	set_direct(vcpu, alone);
 	kvm_pmu_call(mediated_resume)(vcpu);
 
 	kvm_mediated_pmu_prove_guest(vcpu, grant->missing);
@@ -55,24 +90,30 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	struct x86_guest_pmu_grant grant;
-	enum x86_guest_pmu_state from;
 
 	lockdep_assert_irqs_disabled();
 
 	/* Not for this VM-entry any more. */
-	if (!mediated->enabled && ++mediated->idle_entries >= KVM_MEDIATED_PMU_IDLE_ENTRIES)
+	if (!mediated->wants.enabled &&
+	    ++mediated->idle_entries >= KVM_MEDIATED_PMU_IDLE_ENTRIES)
 		kvm_make_request(KVM_REQ_PMU, vcpu);
 
 	kvm_mediated_pmu_prove_eviction(vcpu, true);
 
-	from = x86_guest_pmu_get(mediated->regs, &grant);
-	if (unlikely(from != X86_GUEST_PMU_PARKED)) {
-		load_registers(vcpu, from, &grant);
+	/* The guest's own bits, before get looks for others. */
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED &&
+	    mediated->wants.enabled & ~x86_guest_pmu()->regs)
+		kvm_pmi_take_status(vcpu);
+
+	if (unlikely(x86_guest_pmu_get(&mediated->wants, &grant, kvm_mediated_pmu_evicted))) {
+		load_registers(vcpu, &grant);
 		return;
 	}
 
 	kvm_mediated_pmu_prove_held(vcpu);
 	kvm_pmi_resume(vcpu);
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED)
+		set_direct(vcpu, false);
 	kvm_mediated_pmu_write_controls(vcpu);
 }
 
@@ -80,41 +121,34 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 static void kvm_mediated_pmu_evicted(u64 regs)
 {
 	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
+	enum x86_guest_pmu_state state = x86_guest_pmu()->state;
 
-	switch (x86_guest_pmu()->state) {
-	case X86_GUEST_PMU_STALE:
+	if (state == X86_GUEST_PMU_STALE) {
 		kvm_mediated_pmu_prove_stale();
 		kvm_mediated_pmu_clear_stale();
 		return;
-	case X86_GUEST_PMU_SHARED:
-		kvm_mediated_pmu_prove_held(vcpu);
-		kvm_mediated_pmu_save_regs(vcpu, regs, true);
-		return;
-	case X86_GUEST_PMU_PARKED:
-		kvm_mediated_pmu_prove_held(vcpu);
-		fallthrough;
-	default:
-		break;
 	}
+
+	if (state != X86_GUEST_PMU_GUEST)
+		kvm_mediated_pmu_prove_held(vcpu);
 
 	kvm_mediated_pmu_save_controls(vcpu);
 
 	/* If perf wants some of the counters, then it writes all of these. */
-	if (regs != vcpu_to_pmu(vcpu)->mediated->regs) {
-		kvm_mediated_pmu_save_regs(vcpu, regs, false);
-		return;
-	}
+	kvm_mediated_pmu_save_regs(vcpu, regs, state != X86_GUEST_PMU_GUEST);
 
-	kvm_mediated_pmu_save_regs(vcpu, regs, true);
-	kvm_mediated_pmu_prove_off(vcpu, true);
+	if (state == X86_GUEST_PMU_PARKED)
+		kvm_mediated_pmu_prove_off(vcpu, true);
 }
 
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
 	lockdep_assert_irqs_disabled();
 
-	kvm_pmu_call(mediated_stop)(vcpu);
-	x86_guest_pmu_put(X86_GUEST_PMU_PARKED, kvm_mediated_pmu_evicted);
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST) {
+		kvm_pmu_call(mediated_stop)(vcpu);
+		x86_guest_pmu_put(X86_GUEST_PMU_PARKED, kvm_mediated_pmu_evicted);
+	}
 
 	kvm_mediated_pmu_prove_eviction(vcpu, false);
 }

@@ -3,8 +3,9 @@
  * Mediated PMU, AMD's part: see arch/x86/kvm/mediated/ for the whole.
  *
  * SVM does not switch GLOBAL_CTL, so the guest's value is in hardware for some
- * instructions of the host before VMRUN and after #VMEXIT.  Nothing counts there
- * because each selector in hardware has GuestOnly set and HostOnly clear.
+ * instructions of the host before VMRUN and after #VMEXIT, or all the time if the PMU is
+ * shared with perf.  Nothing counts there because each selector in hardware has GuestOnly
+ * set and HostOnly clear.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -32,8 +33,7 @@ const char *svm_mediated_pmu_objection(void)
 /* Recalculate which MSRs of the PMU trap, and whether RDPMC does. */
 void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 {
-	bool armed = kvm_mediated_pmu_is_armed(vcpu);
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 regs = kvm_mediated_pmu_direct_regs(vcpu);
 	struct vcpu_svm *svm = to_svm(vcpu);
 	bool core, direct;
 	int i;
@@ -44,7 +44,7 @@ void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 	core = guest_cpuid_has(vcpu, X86_FEATURE_PERFCTR_CORE);
 
 	for (i = 0; i < KVM_MAX_NR_AMD_GP_COUNTERS; i++) {
-		direct = armed && i < pmu->nr_arch_gp_counters;
+		direct = regs & BIT_ULL(i);
 
 		if (i < AMD64_NUM_COUNTERS)
 			set_msr_interception(vcpu, svm->msrpm, MSR_K7_PERFCTR0 + i,
@@ -69,53 +69,44 @@ void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 		svm_set_intercept(svm, INTERCEPT_RDPMC);
 }
 
-/*
- * Bits of the status are set that are not of counters.  The guest is neither to read
- * nor to clear them: have it trap from this VM-entry on.
- */
-static void svm_mediated_pmu_trap_status(struct kvm_vcpu *vcpu)
+/* What is direct has changed, and this VM-entry has to follow. */
+void svm_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 {
-	struct vcpu_svm *svm = to_svm(vcpu);
+	u32 *msrpm = to_svm(vcpu)->nested.msrpm;
+	int i;
 
-	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0, 0);
-	set_msr_interception(vcpu, svm->msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, 0, 0);
+	svm_mediated_pmu_recalc_intercepts(vcpu);
 
-	/* The merged bitmap of L2 is made anew only when L2 is entered from L1. */
-	if (is_guest_mode(vcpu)) {
-		set_msr_interception(vcpu, svm->nested.msrpm,
-				     MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0, 0);
-		set_msr_interception(vcpu, svm->nested.msrpm,
-				     MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, 0, 0);
+	if (!is_guest_mode(vcpu))
+		return;
+
+	/* To merge with L1's bitmap may sleep.  Until that is done, all traps. */
+	for (i = 0; i < KVM_MAX_NR_AMD_GP_COUNTERS; i++) {
+		if (i < AMD64_NUM_COUNTERS)
+			set_msr_interception(vcpu, msrpm, MSR_K7_PERFCTR0 + i, 0, 0);
+		set_msr_interception(vcpu, msrpm, MSR_F15H_PERF_CTR + 2 * i, 0, 0);
 	}
+	set_msr_interception(vcpu, msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0, 0);
+	set_msr_interception(vcpu, msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, 0, 0);
+	set_msr_interception(vcpu, msrpm, MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, 0, 0);
+
+	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
 
-/* Values of counters are loaded: load the status and GLOBAL_CTL. */
-void svm_mediated_pmu_load(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *grant)
+/* To state GUEST: the values of counters and the status are loaded. */
+void svm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
-	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	u64 status = grant->status & kvm_mediated_pmu_status_bits;
-	u64 want = vcpu_to_pmu(vcpu)->global_status & kvm_mediated_pmu_status_bits;
-	bool traps = !grant->exclusive || status != grant->status;
-
-	if (status & ~want)
-		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, status & ~want);
-	/*
-	 * Should this raise a PMI, it is an NMI, as LVTPC is perf's.  LVTPC must not be
-	 * masked for that: an interrupt that is late would be lost.
-	 */
-	if (want & ~status)
-		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET, want & ~status);
-
-	if (unlikely(traps != mediated->status_traps)) {
-		mediated->status_traps = traps;
-		if (traps)
-			svm_mediated_pmu_trap_status(vcpu);
-		else
-			kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
-	}
-
 	if (vcpu_to_pmu(vcpu)->global_ctrl)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, vcpu_to_pmu(vcpu)->global_ctrl);
+}
+
+/* In state SHARED GLOBAL_CTL traps, and has the bits of perf, too. */
+void svm_mediated_pmu_resume(struct kvm_vcpu *vcpu)
+{
+	const struct x86_guest_pmu *guest = x86_guest_pmu();
+
+	if (guest->state == X86_GUEST_PMU_SHARED)
+		x86_guest_pmu_set_ctrl(vcpu_to_pmu(vcpu)->global_ctrl & guest->regs);
 }
 
 /* The guest may have changed GLOBAL_CTL. */
@@ -125,19 +116,10 @@ void svm_mediated_pmu_sync(struct kvm_vcpu *vcpu)
 		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, vcpu_to_pmu(vcpu)->global_ctrl);
 }
 
-/* Save GLOBAL_CTL and the status, and clear them, except for bits of others. */
-u64 svm_mediated_pmu_put(struct kvm_vcpu *vcpu)
+/* Save GLOBAL_CTL and clear it. */
+void svm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
-	u64 status;
-
 	svm_mediated_pmu_sync(vcpu);
 	if (vcpu_to_pmu(vcpu)->global_ctrl)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
-
-	rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, status);
-	status &= kvm_mediated_pmu_status_bits;
-	if (status)
-		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, status);
-
-	return status;
 }

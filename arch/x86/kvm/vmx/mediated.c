@@ -3,7 +3,8 @@
  * Mediated PMU, Intel's part: see arch/x86/kvm/mediated/ for the whole.
  *
  * GLOBAL_CTRL is switched by hardware.  VM-entry loads the guest's value from
- * the VMCS, VM-exit loads 0, so that counters stand still from the VM-exit on.
+ * the VMCS, VM-exit loads 0, or perf's value if the PMU is shared with perf, so
+ * that the guest's counters stand still from the VM-exit on.
  * If the guest writes GLOBAL_CTRL directly, its value is saved on VM-exit, by
  * the control made for it or, on CPUs without, through the list of MSRs to be
  * stored.
@@ -98,8 +99,7 @@ bool vmx_mediated_pmu_is_msr(u32 msr)
  */
 void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 {
-	bool armed = kvm_mediated_pmu_is_armed(vcpu);
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 direct = kvm_mediated_pmu_direct_regs(vcpu);
 	bool fw_writes, intercept;
 	int i;
 
@@ -110,7 +110,7 @@ void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 		    (vcpu->arch.perf_capabilities & PMU_CAP_FW_WRITES);
 
 	for (i = 0; i < KVM_MAX_NR_INTEL_GP_COUNTERS; i++) {
-		intercept = !armed || i >= pmu->nr_arch_gp_counters;
+		intercept = !(direct & BIT_ULL(i));
 
 		vmx_set_intercept_for_msr(vcpu, MSR_IA32_PERFCTR0 + i,
 					  MSR_TYPE_RW, intercept);
@@ -119,14 +119,14 @@ void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 	}
 
 	for (i = 0; i < KVM_MAX_NR_INTEL_FIXED_COUTNERS; i++) {
-		intercept = !armed || i >= pmu->nr_arch_fixed_counters;
+		intercept = !(direct & BIT_ULL(INTEL_PMC_IDX_FIXED + i));
 
 		vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_FIXED_CTR0 + i,
 					  MSR_TYPE_RW, intercept);
 	}
 
 	vmx_set_intercept_for_msr(vcpu, MSR_PERF_METRICS, MSR_TYPE_RW,
-				  !armed || !kvm_pmu_has_perf_metrics(pmu));
+				  !(direct & X86_GUEST_PMU_METRICS));
 
 	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_CTRL, MSR_TYPE_RW,
 				  !kvm_mediated_pmu_global_is_direct(vcpu));
@@ -185,71 +185,64 @@ void vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx)
 	vmx->loaded_vmcs->guest_global_ctrl = VMX_NO_GLOBAL_CTRL;
 }
 
-/*
- * Bits of GLOBAL_STATUS are set, or may be, that are not of counters, but of the host's
- * trace or debug store, say.  The guest is neither to read nor to clear them: have it
- * trap from this VM-entry on.
- */
-static void vmx_mediated_pmu_trap_status(struct kvm_vcpu *vcpu)
+static void vmx_mediated_pmu_trap(unsigned long *bitmap, u32 msr)
 {
-	struct vcpu_vmx *vmx = to_vmx(vcpu);
-
-	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS, MSR_TYPE_R, true);
-	vmx_set_intercept_for_msr(vcpu, MSR_CORE_PERF_GLOBAL_OVF_CTRL, MSR_TYPE_RW, true);
-
-	/* The merged bitmap of L2 is made anew only when L2 is entered from L1. */
-	if (is_guest_mode(vcpu) && cpu_has_vmx_msr_bitmap()) {
-		unsigned long *bitmap = vmx->nested.vmcs02.msr_bitmap;
-
-		vmx_set_msr_bitmap_read(bitmap, MSR_CORE_PERF_GLOBAL_STATUS);
-		vmx_set_msr_bitmap_read(bitmap, MSR_CORE_PERF_GLOBAL_OVF_CTRL);
-		vmx_set_msr_bitmap_write(bitmap, MSR_CORE_PERF_GLOBAL_OVF_CTRL);
-	}
+	vmx_set_msr_bitmap_read(bitmap, msr);
+	vmx_set_msr_bitmap_write(bitmap, msr);
 }
 
-/* Values of counters are loaded: load the status, and leave bits of others alone. */
-void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *grant)
+/* What is direct has changed, and this VM-entry has to follow. */
+void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 {
-	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	u64 status = grant->status & kvm_mediated_pmu_status_bits;
-	u64 want = vcpu_to_pmu(vcpu)->global_status & kvm_mediated_pmu_status_bits;
-	bool traps = !grant->exclusive || status != grant->status;
+	unsigned long *bitmap = to_vmx(vcpu)->nested.vmcs02.msr_bitmap;
+	int i;
 
-	if (status & ~want)
-		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, status & ~want);
-	/*
-	 * Should this raise a PMI, it is an NMI, as LVTPC is perf's.  LVTPC must not be
-	 * masked for that: an interrupt that is late would be lost.
-	 */
-	if (want & ~status)
-		wrmsrl(MSR_CORE_PERF_GLOBAL_STATUS_SET, want & ~status);
+	vmx_mediated_pmu_recalc_intercepts(vcpu);
 
-	if (likely(traps == mediated->status_traps))
+	if (!is_guest_mode(vcpu) || !cpu_has_vmx_msr_bitmap())
 		return;
 
-	mediated->status_traps = traps;
-	if (traps)
-		vmx_mediated_pmu_trap_status(vcpu);
-	else
-		kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
+	/* To merge with L1's bitmap may sleep.  Until that is done, all traps. */
+	for (i = 0; i < KVM_MAX_NR_INTEL_GP_COUNTERS; i++) {
+		vmx_mediated_pmu_trap(bitmap, MSR_IA32_PERFCTR0 + i);
+		vmx_mediated_pmu_trap(bitmap, MSR_IA32_PMC0 + i);
+	}
+	for (i = 0; i < KVM_MAX_NR_INTEL_FIXED_COUTNERS; i++)
+		vmx_mediated_pmu_trap(bitmap, MSR_CORE_PERF_FIXED_CTR0 + i);
+	vmx_mediated_pmu_trap(bitmap, MSR_PERF_METRICS);
+	vmx_mediated_pmu_trap(bitmap, MSR_CORE_PERF_GLOBAL_CTRL);
+	vmx_mediated_pmu_trap(bitmap, MSR_CORE_PERF_GLOBAL_STATUS);
+	vmx_mediated_pmu_trap(bitmap, MSR_CORE_PERF_GLOBAL_OVF_CTRL);
+
+	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
 
 /* All that is not about the values of registers: what the VMCS says. */
 void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 {
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 global_ctrl = vcpu_to_pmu(vcpu)->global_ctrl, host_ctrl = 0;
+	const struct x86_guest_pmu *guest = x86_guest_pmu();
 	struct vcpu_vmx *vmx = to_vmx(vcpu);
+
+	/* The guest's counters count in guest mode only, the host's outside it only. */
+	if (guest->state == X86_GUEST_PMU_SHARED) {
+		global_ctrl &= guest->regs;
+		host_ctrl = guest->host_ctrl;
+	}
 
 	vm_entry_controls_setbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
 	vm_exit_controls_setbit(vmx, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
 
-	/* Counters stop at VM-exit.  Without the PMU, perf's value was here. */
-	if (vmx->loaded_vmcs->guest_global_ctrl == VMX_NO_GLOBAL_CTRL)
-		vmcs_write64(HOST_IA32_PERF_GLOBAL_CTRL, 0);
+	/* Without the PMU, perf's value was here. */
+	if (vmx->loaded_vmcs->guest_global_ctrl == VMX_NO_GLOBAL_CTRL ||
+	    vmx->loaded_vmcs->host_global_ctrl != host_ctrl) {
+		vmx->loaded_vmcs->host_global_ctrl = host_ctrl;
+		vmcs_write64(HOST_IA32_PERF_GLOBAL_CTRL, host_ctrl);
+	}
 
-	if (vmx->loaded_vmcs->guest_global_ctrl != pmu->global_ctrl) {
-		vmx->loaded_vmcs->guest_global_ctrl = pmu->global_ctrl;
-		vmcs_write64(GUEST_IA32_PERF_GLOBAL_CTRL, pmu->global_ctrl);
+	if (vmx->loaded_vmcs->guest_global_ctrl != global_ctrl) {
+		vmx->loaded_vmcs->guest_global_ctrl = global_ctrl;
+		vmcs_write64(GUEST_IA32_PERF_GLOBAL_CTRL, global_ctrl);
 	}
 
 	if (kvm_mediated_pmu_rdpmc_is_direct(vcpu) &&
@@ -265,7 +258,7 @@ void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 	if (cpu_has_save_perf_global_ctrl())
 		vm_exit_controls_setbit(vmx, VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL);
 	else
-		vmx_mediated_pmu_store_global_ctrl(vmx, pmu->global_ctrl);
+		vmx_mediated_pmu_store_global_ctrl(vmx, global_ctrl);
 }
 
 /*
@@ -274,6 +267,10 @@ void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
  */
 static void vmx_mediated_pmu_read_global_ctrl(struct vcpu_vmx *vmx)
 {
+	/* It is in struct kvm_pmu, and may have been written just now. */
+	if (!kvm_mediated_pmu_global_is_direct(&vmx->vcpu))
+		return;
+
 	if (vm_exit_controls_get(vmx) & VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL)
 		vmx->loaded_vmcs->guest_global_ctrl =
 			vmcs_read64(GUEST_IA32_PERF_GLOBAL_CTRL);
@@ -291,17 +288,4 @@ void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu)
 {
 	vmx_mediated_pmu_read_global_ctrl(to_vmx(vcpu));
 	to_vmx(vcpu)->global_ctrl_is_stored = false;
-}
-
-/* Save the status and clear it, except for bits of others. */
-u64 vmx_mediated_pmu_put(struct kvm_vcpu *vcpu)
-{
-	u64 status;
-
-	rdmsrl(MSR_CORE_PERF_GLOBAL_STATUS, status);
-	status &= kvm_mediated_pmu_status_bits;
-	if (status)
-		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, status);
-
-	return status;
 }

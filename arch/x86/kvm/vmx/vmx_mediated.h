@@ -8,8 +8,7 @@
 const char *vmx_mediated_pmu_objection(void);
 void vmx_mediated_pmu_add_caps(void);
 void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu);
-void vmx_mediated_pmu_load(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *grant);
-u64 vmx_mediated_pmu_put(struct kvm_vcpu *vcpu);
+void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx);
 void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu);
