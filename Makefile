@@ -43,6 +43,7 @@ image: kernel ## build what boots in the machine
 bench: ready ## what a mediated PMU costs the host, on each model: tables and charts
 	@scripts/deps gnuplot-nox
 	@demo/bench
+	@[ -z "$(BASE)" ] || MODES=off demo/perf-cost
 
 machine-bench: ready ## what the PMU model costs: against the emulator as it comes
 	@scripts/machine-bench
