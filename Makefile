@@ -31,6 +31,9 @@ kernel: tree-keep ## compile the patched kernel, its modules and KVM selftests
 kernel-debug: tree-keep ## the kernel with lockdep, KASAN, UBSAN and KVM_PROVE_MEDIATED_PMU
 	@scripts/kernel debug
 
+kernel-base: tree-keep ## the kernel with the base fixes only, for BASE=build/kernel-base make bench
+	@scripts/kernel base
+
 machine: deps ## build the emulator with the PMU model
 	@scripts/machine
 
@@ -40,6 +43,7 @@ image: kernel ## build what boots in the machine
 bench: ready ## what a mediated PMU costs the host, on each model: tables and charts
 	@scripts/deps gnuplot-nox
 	@demo/bench
+	@[ -z "$(BASE)" ] || MODES=off demo/perf-cost
 
 machine-bench: ready ## what the PMU model costs: against the emulator as it comes
 	@scripts/machine-bench
@@ -78,4 +82,4 @@ tree-keep: deps
 
 ready: machine image
 
-.PHONY: help bench demo check check-unit kernel kernel-debug machine image machine-bench tree refresh series series-check config-check style states clean deps tree-keep ready
+.PHONY: help bench demo check check-unit kernel kernel-debug kernel-base machine image machine-bench tree refresh series series-check config-check style states clean deps tree-keep ready

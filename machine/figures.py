@@ -146,15 +146,40 @@ def wait(runs):
         run.parse()
 
 
-def accesses(record):
-    """{way: the host's accesses to the PMU's registers} in a window."""
-    return {way: sum(n for index, (n, _) in registers.items() if way == "rdpmc" or pmu_register(int(index, 16)))
-            for way, registers in record["access"]["host"].items()}
+def accesses(tables):
+    """{way: accesses to the PMU's registers}; @tables are of the machine log, {way: {register: [done, refused]}}."""
+    return {way: sum(n for index, (n, _) in tables[way].items() if way == "rdpmc" or pmu_register(int(index, 16)))
+            for way in ("rdmsr", "wrmsr", "rdpmc")}
+
+
+def accesses_by_register(tables):
+    """{"RDMSR register": accesses}, and "RDPMC"; as accesses()."""
+    found = {}
+    for way in ("rdmsr", "wrmsr", "rdpmc"):
+        for index, (n, _) in tables[way].items():
+            register = "" if way == "rdpmc" else pmu_register(int(index, 16))
+            if register is not None:
+                key = f"{way.upper()} {register}".strip()
+                found[key] = found.get(key, 0) + n
+    return found
+
+
+def peer(model):
+    """{scene: {"accesses", "instructions", "exits": as given, or None}} of the other public implementation:
+    Documentation/project/bench/peer.tsv, which tells the conditions."""
+    with open(os.path.join(TOP, "Documentation", "project", "bench", "peer.tsv"), encoding="utf-8") as f:
+        rows = [line.rstrip("\n").split("\t") for line in f if not line.startswith("#")]
+    head = rows[0][2:]
+    return {row[1]: {key: None if cell == "-" else float(cell) if "." in cell else int(cell) for key, cell in zip(head, row[2:])}
+            for row in rows[1:] if row[0] == model and row[1] != "off"}
+
+
+RDPMC_EXITS = ("0xf", "0x6f")	# Intel's and AMD's
 
 
 def pmu_exits(record):
-    """{"RDMSR or WRMSR register": exits} in a window."""
-    found = {}
+    """{"RDMSR or WRMSR register": exits} in a window, and "RDPMC"."""
+    found = {"RDPMC": n for reason, n in record["exits"].items() if reason in RDPMC_EXITS}
     for way, msrs in record["msr_exits"].items():
         for msr, n in msrs.items():
             if register := pmu_register(int(msr, 16)):

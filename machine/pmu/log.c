@@ -21,6 +21,10 @@ enum kind {
 	KIND_MSR_EXIT_RD,
 	KIND_MSR_EXIT_WR,
 	KIND_ROUNDTRIP,		/* the index is its length */
+	KIND_SWITCH,		/* the same for those from one vCPU to another */
+	KIND_SWITCH_RDMSR,	/* accesses in these */
+	KIND_SWITCH_WRMSR,
+	KIND_SWITCH_RDPMC,
 };
 
 #define KEY_USED		(1ull << 63)
@@ -40,6 +44,7 @@ struct slot {
 
 /* Longer round trips, in instructions, are not told apart. */
 #define MAX_ROUNDTRIP		(1u << 14)
+#define MAX_SWITCH		(1u << 15)
 
 struct table {
 	struct slot *slots;
@@ -53,6 +58,8 @@ struct counts {
 	uint64_t entries;
 	uint64_t roundtrips;
 	uint64_t roundtrip_retired;
+	uint64_t switches;
+	uint64_t switch_retired;
 	uint64_t pmi[2];	/* [guest] */
 	uint64_t pmi_masked[2];
 	struct pmu_oracle oracle;	/* filled in when a port write needs it */
@@ -60,8 +67,10 @@ struct counts {
 
 struct cpu {
 	struct counts now;
-	bool exited;		/* exit_retired is valid */
+	bool exited;		/* exit_retired and since_exit are valid */
 	uint64_t exit_retired;
+	uint64_t vcpu;		/* that was entered last */
+	struct counts since_exit;	/* accesses of the host, no more */
 };
 
 struct window {
@@ -131,7 +140,7 @@ static bool grow(struct table *t, uint32_t max)
 	return true;
 }
 
-static void count(struct counts *c, uint64_t key, bool fault)
+static void count_some(struct counts *c, uint64_t key, uint64_t ok, uint64_t fault)
 {
 	struct table *t = &c->table;
 	struct slot *s = lookup(t, key);
@@ -139,7 +148,7 @@ static void count(struct counts *c, uint64_t key, bool fault)
 	if (!s || !s->key) {
 		/* At most three quarters full, so that a lookup ends. */
 		if (4 * (t->used + 1) > 3 * t->size && !grow(t, MAX_SLOTS)) {
-			c->lost++;
+			c->lost += ok + fault;
 			return;
 		}
 		s = lookup(t, key);
@@ -147,10 +156,13 @@ static void count(struct counts *c, uint64_t key, bool fault)
 		t->used++;
 	}
 
-	if (fault)
-		s->fault++;
-	else
-		s->ok++;
+	s->ok += ok;
+	s->fault += fault;
+}
+
+static void count(struct counts *c, uint64_t key, bool fault)
+{
+	count_some(c, key, !fault, fault);
 }
 
 static int compare_slots(const void *a, const void *b)
@@ -199,6 +211,8 @@ static bool add_counts(struct counts *to, const struct counts *from, bool negati
 	to->entries += sign * from->entries;
 	to->roundtrips += sign * from->roundtrips;
 	to->roundtrip_retired += sign * from->roundtrip_retired;
+	to->switches += sign * from->switches;
+	to->switch_retired += sign * from->switch_retired;
 
 	for (guest = 0; guest < 2; guest++) {
 		to->pmi[guest] += sign * from->pmi[guest];
@@ -268,8 +282,10 @@ void pmu_log_close(struct pmu_log *log)
 		log->windows = w->next;
 		free_window(log, w);
 	}
-	for (cpu = 0; cpu < log->nr_cpus; cpu++)
+	for (cpu = 0; cpu < log->nr_cpus; cpu++) {
 		free(log->cpus[cpu].now.table.slots);
+		free(log->cpus[cpu].since_exit.table.slots);
+	}
 	free(log->cpus);
 	fclose(log->file);
 	free(log);
@@ -280,15 +296,38 @@ void pmu_log_close(struct pmu_log *log)
 void pmu_log_access(struct pmu_log *log, unsigned int cpu, bool guest,
 		    enum pmu_log_access what, uint32_t index, bool faulted)
 {
-	count(&log->cpus[cpu].now, make_key((enum kind)what, guest, index), faulted);
+	struct cpu *c = &log->cpus[cpu];
+
+	count(&c->now, make_key((enum kind)what, guest, index), faulted);
+	if (c->exited)
+		count(&c->since_exit, make_key(KIND_SWITCH_RDMSR + what, false, index), faulted);
 }
 
-void pmu_log_entry(struct pmu_log *log, unsigned int cpu, const struct pmu_feed *feed)
+/* A round trip has ended with another vCPU than it began with. */
+static void count_switch(struct cpu *c, uint64_t retired)
+{
+	const struct table *t = &c->since_exit.table;
+	uint32_t i;
+
+	c->now.switches++;
+	c->now.switch_retired += retired;
+	if (retired < MAX_SWITCH)
+		count(&c->now, make_key(KIND_SWITCH, false, retired), false);
+	c->now.lost += c->since_exit.lost;
+	for (i = 0; i < t->size; i++)
+		if (t->slots[i].key)
+			count_some(&c->now, t->slots[i].key, t->slots[i].ok, t->slots[i].fault);
+}
+
+void pmu_log_entry(struct pmu_log *log, unsigned int cpu, const struct pmu_feed *feed,
+		   uint64_t vcpu)
 {
 	struct cpu *c = &log->cpus[cpu];
+	uint64_t from = c->vcpu;
 	uint64_t retired;
 
 	c->now.entries++;
+	c->vcpu = vcpu;
 	if (!c->exited)
 		return;
 
@@ -298,6 +337,8 @@ void pmu_log_entry(struct pmu_log *log, unsigned int cpu, const struct pmu_feed 
 	c->now.roundtrip_retired += retired;
 	if (retired < MAX_ROUNDTRIP)
 		count(&c->now, make_key(KIND_ROUNDTRIP, false, retired), false);
+	if (from != vcpu)
+		count_switch(c, retired);
 }
 
 /* Exit reasons for MSR accesses: VMX tells reads from writes, SVM does not. */
@@ -312,6 +353,12 @@ void pmu_log_exit(struct pmu_log *log, unsigned int cpu, const struct pmu_feed *
 
 	c->exited = true;
 	c->exit_retired = feed->retired;
+	if (c->since_exit.table.used) {
+		memset(c->since_exit.table.slots, 0,
+		       c->since_exit.table.size * sizeof(*c->since_exit.table.slots));
+		c->since_exit.table.used = 0;
+	}
+	c->since_exit.lost = 0;
 	count(&c->now, make_key(KIND_EXIT, true, reason), false);
 
 	if (reason == VMX_RDMSR || reason == VMX_WRMSR) {
@@ -340,7 +387,7 @@ void pmu_log_pmi(struct pmu_log *log, unsigned int cpu, bool guest, uint32_t lvt
 static void print_slots(FILE *f, const struct slot *slots, uint32_t nr, const char *name,
 			enum kind kind, bool guest)
 {
-	bool access = kind <= KIND_RDPMC, first = true;
+	bool access = kind <= KIND_RDPMC || kind >= KIND_SWITCH_RDMSR, first = true;
 	uint32_t i;
 
 	fprintf(f, "\"%s\":{", name);
@@ -359,6 +406,23 @@ static void print_slots(FILE *f, const struct slot *slots, uint32_t nr, const ch
 		first = false;
 	}
 	fputc('}', f);
+}
+
+/* Their number, their sum and the commonest length, the shortest if there are several. */
+static void print_trips(FILE *f, const struct slot *slots, uint32_t nr, enum kind kind,
+			uint64_t trips, uint64_t retired)
+{
+	const struct slot *commonest = NULL;
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		if (key_kind(slots[i].key) == kind &&
+		    slots[i].ok > (commonest ? commonest->ok : 0))
+			commonest = &slots[i];
+
+	fprintf(f, "{\"count\":%" PRIu64 ",\"host_instructions\":%" PRIu64, trips, retired);
+	fprintf(f, ",\"commonest\":{\"count\":%" PRIu64 ",\"host_instructions\":%" PRIu32 "}",
+		commonest ? commonest->ok : 0, commonest ? (uint32_t)commonest->key : 0);
 }
 
 static void print_feed(FILE *f, const char *name, const struct pmu_feed *feed)
@@ -415,7 +479,6 @@ static void print_counts(struct pmu_log *log, struct counts *c)
 {
 	static const char *const worlds[2] = { "host", "guest" };
 	struct slot *slots = c->table.slots;
-	const struct slot *commonest = NULL;
 	FILE *f = log->file;
 	uint32_t nr = 0, i;
 	int guest;
@@ -442,15 +505,17 @@ static void print_counts(struct pmu_log *log, struct counts *c)
 	print_slots(f, slots, nr, "rd", KIND_MSR_EXIT_RD, true);
 	fputc(',', f);
 	print_slots(f, slots, nr, "wr", KIND_MSR_EXIT_WR, true);
-	/* The shortest, if there are several. */
-	for (i = 0; i < nr; i++)
-		if (key_kind(slots[i].key) == KIND_ROUNDTRIP &&
-		    slots[i].ok > (commonest ? commonest->ok : 0))
-			commonest = &slots[i];
-	fprintf(f, "},\"roundtrip\":{\"count\":%" PRIu64 ",\"host_instructions\":%" PRIu64,
-		c->roundtrips, c->roundtrip_retired);
-	fprintf(f, ",\"commonest\":{\"count\":%" PRIu64 ",\"host_instructions\":%" PRIu32 "}}",
-		commonest ? commonest->ok : 0, commonest ? (uint32_t)commonest->key : 0);
+	fputs("},\"roundtrip\":", f);
+	print_trips(f, slots, nr, KIND_ROUNDTRIP, c->roundtrips, c->roundtrip_retired);
+	fputs("},\"switch\":", f);
+	print_trips(f, slots, nr, KIND_SWITCH, c->switches, c->switch_retired);
+	fputc(',', f);
+	print_slots(f, slots, nr, "rdmsr", KIND_SWITCH_RDMSR, false);
+	fputc(',', f);
+	print_slots(f, slots, nr, "wrmsr", KIND_SWITCH_WRMSR, false);
+	fputc(',', f);
+	print_slots(f, slots, nr, "rdpmc", KIND_SWITCH_RDPMC, false);
+	fputc('}', f);
 	fprintf(f, ",\"pmi\":{\"host\":%" PRIu64 ",\"guest\":%" PRIu64
 		",\"host_masked\":%" PRIu64 ",\"guest_masked\":%" PRIu64 "}",
 		c->pmi[PMU_HOST], c->pmi[PMU_GUEST],

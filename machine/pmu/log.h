@@ -50,15 +50,18 @@ void pmu_log_access(struct pmu_log *log, unsigned int cpu, bool guest,
 		    enum pmu_log_access what, uint32_t index, bool faulted);
 
 /*
- * Guest mode entered: @feed is the processor's at that moment (up to date).
+ * Guest mode entered: @feed is the processor's at that moment (up to date), @vcpu
+ * the address of its VMCS or VMCB.
  * Guest mode left with the vendor's own reason code; @msr is the MSR for
  * MSR exits, else 0; @wr tells a WRMSR exit from a RDMSR one where the vendor's
  * reason does not (SVM).
  * From these the log derives the host instructions per round trip: the sum
- * and number of host instructions between an exit and the next entry, and how
- * many the commonest round trip takes.
+ * and number of host instructions between an exit and the next entry, how
+ * many the commonest round trip takes, and the accesses of those that end with
+ * another @vcpu than they began with.
  */
-void pmu_log_entry(struct pmu_log *log, unsigned int cpu, const struct pmu_feed *feed);
+void pmu_log_entry(struct pmu_log *log, unsigned int cpu, const struct pmu_feed *feed,
+		   uint64_t vcpu);
 void pmu_log_exit(struct pmu_log *log, unsigned int cpu, const struct pmu_feed *feed,
 		  uint32_t reason, uint32_t msr, bool wr);
 

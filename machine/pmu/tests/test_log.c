@@ -165,6 +165,9 @@ static void empty_window(void **state)
 		      "\"exits\":{},\"msr_exits\":{\"rd\":{},\"wr\":{}},"
 		      "\"roundtrip\":{\"count\":0,\"host_instructions\":0,"
 			"\"commonest\":{\"count\":0,\"host_instructions\":0}},"
+		      "\"switch\":{\"count\":0,\"host_instructions\":0,"
+			"\"commonest\":{\"count\":0,\"host_instructions\":0},"
+			"\"rdmsr\":{},\"wrmsr\":{},\"rdpmc\":{}},"
 		      "\"pmi\":{\"host\":0,\"guest\":0,\"host_masked\":0,\"guest_masked\":0},"
 		      "\"oracle\":{\"host\":{\"kernel\":{\"retired\":0,\"steps\":0,");
 	has(lines[2], "\"per\":0,");
@@ -212,19 +215,19 @@ static void exits_and_round_trips(void **state)
 	(void)state;
 	port(0, PMU_LOG_OPEN, 1);
 	/* The first entry ends no round trip. */
-	pmu_log_entry(log_, 0, &feed);
+	pmu_log_entry(log_, 0, &feed, 0x1000);
 	feed.retired += 10;
 	pmu_log_exit(log_, 0, &feed, 12, 0, false);
 	feed.retired += 300;
-	pmu_log_entry(log_, 0, &feed);
+	pmu_log_entry(log_, 0, &feed, 0x1000);
 	feed.retired += 10;
 	/* VMX: the reason tells, whatever @wr says. */
 	pmu_log_exit(log_, 0, &feed, 32, 0x38f, false);
 	feed.retired += 50;
-	pmu_log_entry(log_, 0, &feed);
+	pmu_log_entry(log_, 0, &feed, 0x1000);
 	pmu_log_exit(log_, 0, &feed, 31, 0xc1, true);
 	/* Not back yet: another processor's entry is not this one's. */
-	pmu_log_entry(log_, 1, &feed);
+	pmu_log_entry(log_, 1, &feed, 0x1000);
 	/* SVM: @wr tells. */
 	pmu_log_exit(log_, 1, &feed, 0x7c, 0xc0010200, true);
 	pmu_log_exit(log_, 1, &feed, 0x7c, 0xc0010200, false);
@@ -246,6 +249,51 @@ static void exits_and_round_trips(void **state)
 	has(lines[3], "\"entries\":1,");
 	has(lines[3], "\"roundtrip\":{\"count\":0,\"host_instructions\":0,"
 		      "\"commonest\":{\"count\":0,\"host_instructions\":0}}");
+}
+
+static void switches(void **state)
+{
+	struct pmu_feed feed = { .retired = 1000 };
+
+	(void)state;
+	pmu_log_entry(log_, 0, &feed, 0x1000);
+	pmu_log_access(log_, 0, true, PMU_LOG_RDMSR, 0xc1, false);
+	pmu_log_exit(log_, 0, &feed, 12, 0, false);
+	/* Before the window opens, but of a round trip that ends in it. */
+	pmu_log_access(log_, 0, false, PMU_LOG_WRMSR, 0x38f, false);
+	port(0, PMU_LOG_OPEN, 1);
+	pmu_log_access(log_, 0, false, PMU_LOG_WRMSR, 0x38f, false);
+	pmu_log_access(log_, 0, false, PMU_LOG_RDMSR, 0x38e, true);
+	pmu_log_access(log_, 0, false, PMU_LOG_RDPMC, 2, false);
+	feed.retired += 70;
+	pmu_log_entry(log_, 0, &feed, 0x2000);
+	/* Guests' accesses are no part of it, nor those of a round trip to the same. */
+	pmu_log_access(log_, 0, true, PMU_LOG_RDMSR, 0xc1, false);
+	pmu_log_exit(log_, 0, &feed, 12, 0, false);
+	pmu_log_access(log_, 0, false, PMU_LOG_RDMSR, 0x38e, false);
+	feed.retired += 5;
+	pmu_log_entry(log_, 0, &feed, 0x2000);
+	pmu_log_exit(log_, 0, &feed, 12, 0, false);
+	/* Another processor's guest is another matter. */
+	pmu_log_entry(log_, 1, &feed, 0x3000);
+	feed.retired += 30;
+	pmu_log_entry(log_, 0, &feed, 0x1000);
+	/* The first entry of a processor switches from nothing. */
+	pmu_log_exit(log_, 1, &feed, 12, 0, false);
+	pmu_log_entry(log_, 1, &feed, 0x3000);
+	port(0, PMU_LOG_CLOSE, 1);
+
+	read_lines();
+	check_json();
+	has(lines[1], "\"roundtrip\":{\"count\":4,");
+	has(lines[1], "\"switch\":{\"count\":2,\"host_instructions\":100,"
+		      "\"commonest\":{\"count\":1,\"host_instructions\":30},"
+		      "\"rdmsr\":{\"0x38e\":[0,1]},\"wrmsr\":{\"0x38f\":[2,0]},"
+		      "\"rdpmc\":{\"0x2\":[1,0]}}");
+	has(lines[1], "\"rdmsr\":{\"0x38e\":[1,1]},\"wrmsr\":{\"0x38f\":[1,0]}");
+	has(lines[3], "\"switch\":{\"count\":0,\"host_instructions\":0,"
+		      "\"commonest\":{\"count\":0,\"host_instructions\":0},"
+		      "\"rdmsr\":{},\"wrmsr\":{},\"rdpmc\":{}}");
 }
 
 static void pmis(void **state)
@@ -381,6 +429,7 @@ int main(void)
 		log_test(empty_window),
 		log_test(accesses),
 		log_test(exits_and_round_trips),
+		log_test(switches),
 		log_test(pmis),
 		log_test(oracles),
 		log_test(overlap),

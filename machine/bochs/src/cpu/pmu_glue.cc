@@ -388,7 +388,7 @@ void BX_CPU_C::pmu_enter_guest(void)
   else
     pmu_close_step(true);
   pmu_set_mode(&pmug.pmu, true, user_pl, efer.get_SVME());
-  if (machine_log) pmu_log_entry(machine_log, bx_cpuid, &pmug.pmu.feed);
+  if (machine_log) pmu_log_entry(machine_log, bx_cpuid, &pmug.pmu.feed, in_vmx_guest ? vmcsptr : vmcbptr);
   if (! guests) return;
 
   if (quirks->vmrun.val == PMU_VMRUN_BRANCH) pmug.uncond++;
