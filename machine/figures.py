@@ -74,11 +74,6 @@ def is_window(record):
     return record.get("event") == "close" and record.get("per") == "all"
 
 
-# At most so many accesses of the host to the PMU where it cannot be none: for a VM-entry and exit beside an event
-# of the host, and for each switch from one vCPU to another, with four counters active.
-GOAL = {"intel": 24, "amd": 20}
-
-
 class Step:
     """@lines that the script printed, and of the windows closed in it the records over all processors,
     by number, in turn; in @by_cpu the last of each processor, by number and processor."""

@@ -100,6 +100,9 @@ including_end() {
 }
 all_guests() { perf stat -x, -a -e instructions:GH true 2>&1 | cut -d, -f1 | tail -n 1; }
 
+# Events of the host and counters of the guest share the PMU, unless they collide.
+conflicts() { cat /sys/kernel/debug/kvm/*-*/pmu_conflicts | head -n 1; }
+
 # How many of 16 pinned events of a task get a counter?
 counters_free() {
 	perf stat -x, $(for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do echo "-e cycles:uDH"; done) true 2>&1 |
@@ -216,6 +219,13 @@ beside() {
 	wait $printing
 	echo 0 >$CG/cgroup.procs
 	clocks_window 180
+	# Events of the CPU alone: perf disables the PMU for those of tasks and cgroups, when
+	# the task changes, and the kernel's instructions meanwhile are not counted.
+	guest_prints
+	conflicts=$(conflicts)
+	host-count quiet 190 $((LOOPS / 10)) 15 cpu:instructions:uD cpu:instructions:kD cpu:branches:kD
+	echo "conflicts $(($(conflicts) - conflicts))"
+	wait $printing
 	mark windows
 
 	# The watchdog goes and comes.

@@ -51,8 +51,8 @@ class Window:
         return found[0]
 
 
-def counts(model, what, window, beside):
-    """Each event of the CPU against the oracle."""
+def counts(model, what, window, stops):
+    """Each event of the CPU against the oracle.  @stops: perf disables the PMU now and then, see host.sh."""
     for event, (count, _, _) in window.events:
         target, name, flags = (event + "::").split(":")[:3]
         if target != "cpu" or name not in ORACLE or flags == "":
@@ -62,7 +62,7 @@ def counts(model, what, window, beside):
         # A step that an interrupt takes may fall to either mode, see oracle.t.
         near = 2 if name == "cycles" else 0
         label = f"{model}: {what}: {event}"
-        if mode == "kernel" and beside:
+        if mode == "kernel" and stops:
             missed = (true - count) / window.entries
             ok(0 < missed <= SWITCH, f"{label} is the oracle's {true}, less {missed:.0f} instructions "
                f"for each of {window.entries} entries", f"perf {count}")
@@ -98,13 +98,15 @@ def test(arg, extra):
                             os.path.join(TOP, "tests", "host.sh"), "--no-skip", "--out", out,
                             "--timeout", "400", *(["--cpus", cpus] if cpus else []), *(["--quirk", quirk] if quirk else []), *extra],
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    perf, ticks = {}, None
+    perf, conflicts, ticks = {}, None, None
     for line in run.stdout:
         line = line.rstrip("\n")
         if match := re.match(r"(not )?ok \d+ - (?!machine: )(.*)", line):
             ok(not match[1] and "# SKIP" not in line, f"{label}: {match[2]}")
         elif match := re.fullmatch(r"window (\d+) (\S+) (\d+) (\d+) (\d+)", line):
             perf.setdefault(int(match[1]), []).append((match[2], [int(n) for n in match.groups()[2:]]))
+        elif match := re.fullmatch(r"conflicts (\d+)", line):
+            conflicts = int(match[1])
         elif match := re.fullmatch(r"ticks (\d+)", line):
             ticks = int(match[1])
         elif line.startswith("#"):
@@ -117,19 +119,21 @@ def test(arg, extra):
 
     log = windows(out)
     try:
-        alone, tasks, cgroups, turns, groups, without, idle, off = (
-            Window(n, perf, log) for n in (100, 110, 120, 130, 180, 150, 160, 170))
+        alone, tasks, cgroups, turns, groups, shared, without, idle, off = (
+            Window(n, perf, log) for n in (100, 110, 120, 130, 180, 190, 150, 160, 170))
         watchdog = log[140]
     except KeyError as missing:
         ok(False, f"{label}: windows", f"no window {missing}")
         return
 
-    beside = (tasks, cgroups, turns, groups, without, idle, off)
+    beside = (tasks, cgroups, turns, groups, shared, without, idle, off)
     ok(alone.entries == 0 and all(w.entries > 50 and w.guest > 2000000 for w in beside),
        f"{label}: the guest was busy in windows", *(f"{w.entries} entries, {w.guest} steps" for w in beside))
     counts(label, "before there are guests", alone, False)
     counts(label, "beside a guest", tasks, True)
     counts(label, "beside a guest, with cgroups", cgroups, True)
+    ok(conflicts == 0, f"{label}: events of the CPU and the guest's do not collide", f"{conflicts} conflicts")
+    counts(label, "beside a guest, of the CPU", shared, False)
 
     # What tasks have is what the CPU has, and so is what cgroups have.
     cpu = tasks.get("cpu:instructions:uD")[0]

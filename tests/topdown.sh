@@ -31,12 +31,17 @@ sed 's/^/# /' /tmp/guest.out
 # Once more, as the first write of the first time has the PMU loaded.
 guest t pmu-selfcount --rdpmc >/tmp/guest.out
 is $? 0 "a program that counts itself: exact, by RDPMC"
+# Beside an event of the host GLOBAL_CTRL traps.
+echo 0 >/proc/sys/kernel/nmi_watchdog
+guest t pmu-selfcount >/tmp/guest.out
 writes=$(kvm_stat t pmu_trapped_writes)
 guest t pmu-selfcount >/tmp/guest.out
 is $? 0 "a program that counts itself: exact, by read()"
 # Selectors and FIXED_CTR_CTRL.  With the metrics hidden there are 20 of GLOBAL_CTRL, too.
 writes=$(($(kvm_stat t pmu_trapped_writes) - writes))
 check "its writes that trap, $writes, are not of GLOBAL_CTRL" [ "$writes" -le 16 ]
+
+echo 1 >/proc/sys/kernel/nmi_watchdog
 
 # Host and guest by turns, both with the same registers.
 guest_begin t "perf stat -x, -e '$events' work-loop 3000000 2>&1"

@@ -71,6 +71,7 @@
 #include <linux/perf_guest.h>
 
 #include <asm/apic.h>
+#include <asm/hardirq.h>
 #include <asm/intel_pt.h>
 #include <asm/irq_vectors.h>
 #include <asm/msr.h>
@@ -387,7 +388,7 @@ static bool x86_guest_pmu_share(struct cpu_hw_events *cpuc,
 				x86_guest_pmu_evict_t evict)
 {
 	struct x86_guest_pmu *guest = &cpuc->guest;
-	u64 host, regs;
+	u64 host, regs, ctrl;
 
 	/* What is enabled without an event is not known. */
 	if (guest->state == X86_GUEST_PMU_INIT)
@@ -402,8 +403,8 @@ static bool x86_guest_pmu_share(struct cpu_hw_events *cpuc,
 
 	if (guest->state == X86_GUEST_PMU_SHARED) {
 		/* Bits of the new ones have been perf's until now, on AMD. */
-		x86_guest_pmu_set_shared(cpuc, regs, guest->ctrl | (is_intel() ? 0 : grant->missing),
-					 evict);
+		ctrl = guest->ctrl | (is_intel() ? 0 : grant->missing);
+		x86_guest_pmu_set_shared(cpuc, regs, ctrl, evict);
 	} else {
 		x86_guest_pmu_confine_events(cpuc);
 		/* On AMD all bits may be set. */
@@ -426,6 +427,7 @@ static void x86_guest_pmu_take(struct cpu_hw_events *cpuc, u64 regs,
 	bool global_is_zero;
 
 	grant->missing = regs;
+	grant->conflict = cpuc->n_events;
 
 	/*
 	 * A PMU without events may be enabled still.  Tell perf that it is not, so that
@@ -574,6 +576,7 @@ enum x86_guest_nmi x86_guest_pmu_take_status(void)
 {
 	struct x86_guest_pmu *guest = this_guest_pmu();
 	u64 status, taken;
+	bool part;
 
 	if (guest->state != X86_GUEST_PMU_SHARED)
 		return X86_GUEST_NMI_NONE;
@@ -584,20 +587,30 @@ enum x86_guest_nmi x86_guest_pmu_take_status(void)
 		return X86_GUEST_NMI_NONE;
 
 	/*
-	 * LVTPC is masked.  One of perf's events that overflows now raises no interrupt:
-	 * have its handler, which unmasks LVTPC, find nothing that still counts.
+	 * Intel's LVTPC is masked: one of perf's events that overflows now raises no
+	 * interrupt.  Let none run until it is unmasked, and see whether one has.
 	 */
-	if (is_intel())
+	if (is_intel()) {
 		wrmsrl(MSR_CORE_PERF_GLOBAL_CTRL, 0);
+		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, taken);
+		apic_write(APIC_LVTPC, APIC_DM_NMI);
+		status = x86_guest_pmu_status();
+		/* Interrupts of branch traces have no status bit. */
+		part = status || intel_bts_is_active();
+	} else {
+		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, taken);
+		amd_pmu_expect_late_nmi();
+		part = status != taken;
+	}
 
-	wrmsrl(is_intel() ? MSR_CORE_PERF_GLOBAL_OVF_CTRL :
-			    MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, taken);
-	perf_guest_handle_mediated_pmi(taken, false);
-
-	if (is_intel() || status != taken)
+	inc_irq_stat(perf_guest_mediated_pmis);
+	/* If perf's events have overflowed, too, then another NMI may be under way. */
+	perf_guest_handle_mediated_pmi(taken, part);
+	if (part)
 		return X86_GUEST_NMI_PART;
 
-	amd_pmu_expect_late_nmi();
+	if (is_intel() && this_cpu_read(cpu_hw_events.enabled))
+		wrmsrl(MSR_CORE_PERF_GLOBAL_CTRL, guest->host_ctrl);
 	return X86_GUEST_NMI_ALL;
 }
 

@@ -66,6 +66,7 @@ struct x86_guest_pmu_request {
  * @from:	the state until now
  * @missing:	the registers that do not hold the guest's values, and are the caller's
  *		to write
+ * @conflict:	in state GUEST, perf has events here that are stopped now
  * @status:	in state GUEST, GLOBAL_STATUS as it was found
  * @exclusive:	in state GUEST, no facility of the host other than the PMU sets bits of
  *		GLOBAL_STATUS
@@ -74,6 +75,7 @@ struct x86_guest_pmu_grant {
 	enum x86_guest_pmu_state from;
 	u64	missing;
 	u64	status;
+	bool	conflict;
 	bool	exclusive;
 };
 

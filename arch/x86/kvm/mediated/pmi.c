@@ -433,9 +433,12 @@ static bool kvm_pmi_handle_vector(struct kvm_vcpu *vcpu)
 }
 
 /* An NMI in state SHARED has found and cleared the status bits @taken. */
-static bool kvm_pmi_handle_taken(struct kvm_vcpu *vcpu, u64 taken)
+static bool kvm_pmi_handle_taken(struct kvm_vcpu *vcpu, u64 taken, bool explained)
 {
 	this_cpu_inc(kvm_pmi_cpu.nmis);
+	/* Perf's event and the guest's have one each, if these have not met. */
+	if (explained && taken & pmi_record(vcpu)->with_pmi)
+		kvm_pmi_expect();
 	atomic64_or(taken, &pmi_record(vcpu)->taken);
 	kvm_pmi_report_taken(vcpu, taken);
 	return true;
@@ -444,16 +447,16 @@ static bool kvm_pmi_handle_taken(struct kvm_vcpu *vcpu, u64 taken)
 /*
  * Whose is this interrupt?  Called by the vector's handler, with interrupts off, and by
  * perf's NMI handler: with @taken, the guest's status bits in state SHARED, before it
- * looks for its own, and with 0 if it has found nothing of its own.  @explained: it has an
- * explanation for that, overflows of its own for which more NMIs may come than it needs.
- * Returns whether the interrupt is known: see the table at the top.
+ * looks for its own, and with 0 if it has found nothing of its own.  @explained: events of
+ * perf overflowed, too, so that one more NMI may come, or this may be it.  Returns whether
+ * the interrupt is known: see the table at the top.
  */
 bool kvm_pmi_handle(u64 taken, bool explained)
 {
 	enum x86_guest_pmu_state state = x86_guest_pmu()->state;
 
 	if (taken)
-		return kvm_pmi_handle_taken(kvm_get_running_vcpu(), taken);
+		return kvm_pmi_handle_taken(kvm_get_running_vcpu(), taken, explained);
 
 	if (state != X86_GUEST_PMU_GUEST && state != X86_GUEST_PMU_PARKED)
 		return kvm_pmi_handle_late(explained);

@@ -62,15 +62,18 @@ static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_
 		vcpu->stat.pmu_loads++;
 
 	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED) {
-		kvm_mediated_pmu_write_regs(vcpu, grant->missing, same);
-		if (grant->from != X86_GUEST_PMU_SHARED)
-			kvm_pmi_load_shared(vcpu);
-	} else {
-		/* perf's events had to give way, and FIXED_CTR_CTRL was cleared. */
 		if (grant->from == X86_GUEST_PMU_SHARED) {
-			vcpu->stat.pmu_conflicts++;
-			mediated->loaded_fixed_ctr_ctrl = 0;
+			kvm_pmi_resume(vcpu);
+			kvm_pmi_controls_change(vcpu);
+		} else {
+			kvm_pmi_load_shared(vcpu);
 		}
+		kvm_mediated_pmu_write_regs(vcpu, grant->missing, same);
+	} else {
+		vcpu->stat.pmu_conflicts += grant->conflict;
+		/* It has been cleared. */
+		if (grant->from == X86_GUEST_PMU_SHARED)
+			mediated->loaded_fixed_ctr_ctrl = 0;
 		if (grant->from <= X86_GUEST_PMU_HOST)
 			kvm_mediated_pmu_prove_off(vcpu, false);
 		kvm_mediated_pmu_write_regs(vcpu, grant->missing, same);

@@ -19,40 +19,6 @@ bool vmx_mediated_pmu_is_msr(u32 msr);
 #define VMX_NO_GLOBAL_CTRL	(~0ull)
 
 /*
- * Before VM-entry: has the mediated PMU seen to GLOBAL_CTRL and PEBS?  If not, then
- * they are switched as for an emulated one.
- */
-static inline bool vmx_mediated_pmu_atomic_switch(struct vcpu_vmx *vmx)
-{
-	struct kvm_pmu *pmu = vcpu_to_pmu(&vmx->vcpu);
-
-	if (!static_branch_unlikely(&kvm_mediated_pmu_key))
-		return false;
-
-	if (pmu->use == KVM_MEDIATED_PMU_ARMED) {
-		/* perf has stopped what an entry without the PMU may have listed. */
-		if (unlikely(vmx->msr_autoload.guest.nr))
-			clear_atomic_switch_msr(vmx, MSR_IA32_PEBS_ENABLE);
-		return true;
-	}
-
-	/* An earlier VM-entry with this VMCS may have been with the PMU. */
-	if (unlikely(vmx->loaded_vmcs->guest_global_ctrl != VMX_NO_GLOBAL_CTRL))
-		vmx_mediated_pmu_unset_controls(vmx);
-
-	if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU))
-		WARN_ON_ONCE(!(exec_controls_get(vmx) & CPU_BASED_RDPMC_EXITING));
-
-	/* Save the search for what is not there. */
-	if (!pmu->mediated || perf_guest_has_host_events() ||
-	    vmx->msr_autoload.guest.nr)
-		return false;
-
-	clear_atomic_switch_msr(vmx, MSR_CORE_PERF_GLOBAL_CTRL);
-	return true;
-}
-
-/*
  * Without the VM-exit control to save GLOBAL_CTRL, the guest's value is found in
  * the list of MSRs that are stored on VM-exit.  Copy it to where VM-entry loads
  * it from, before the fastpath enters the guest again.

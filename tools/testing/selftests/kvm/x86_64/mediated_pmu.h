@@ -412,6 +412,20 @@ static inline uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
 static inline struct kvm_vm *pmu_vm_create(struct kvm_vcpu **vcpu, void *guest_code);
 static inline void pmu_run_to_done(struct kvm_vcpu *vcpu);
 
+static inline bool set_nmi_watchdog(char value)
+{
+	int fd = open("/proc/sys/kernel/nmi_watchdog", O_RDWR);
+	char before = '0';
+
+	if (fd < 0)
+		return false;
+	if (pread(fd, &before, 1, 0) == 1 && before != value &&
+	    pwrite(fd, &value, 1, 0) != 1)
+		pr_info("Cannot set the NMI watchdog to %c\n", value);
+	close(fd);
+	return before == '1';
+}
+
 #define ENTRY_LOOPS	1000
 
 static void guest_measure_entry(void)

@@ -512,20 +512,6 @@ TEST(global_ctrl_of_the_host_enables_nothing)
 	host_events_close(&events);
 }
 
-static bool set_nmi_watchdog(char value)
-{
-	int fd = open("/proc/sys/kernel/nmi_watchdog", O_RDWR);
-	char before = '0';
-
-	if (fd < 0)
-		return false;
-	if (pread(fd, &before, 1, 0) == 1 && before != value &&
-	    pwrite(fd, &value, 1, 0) != 1)
-		pr_info("Cannot set the NMI watchdog to %c\n", value);
-	close(fd);
-	return before == '1';
-}
-
 static void check_nothing_counts(uint64_t ctrl_before)
 {
 	uint64_t ctrl = host_rdmsr(pmu_global_ctrl_msr());

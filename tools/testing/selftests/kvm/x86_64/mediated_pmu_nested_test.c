@@ -168,9 +168,18 @@ TEST(l2_counts_like_l1)
 static void guest_access(void)
 {
 	uint32_t global_ctrl = pmu_global_ctrl_msr();
+	uint64_t fixed = 0;
 	int i, c;
 
-	wrmsr(pmc_selector_msr(0), SELECT_NOTHING);
+	/* Beside events of the host a guest has those counters that it has enabled. */
+	for (c = 0; c < pmu_nr_counters(); c++) {
+		if (pmc_is_fixed(c))
+			fixed |= FIXED_PMC_CTRL(c - pmu.nr_gp, FIXED_PMC_KERNEL);
+		else
+			wrmsr(pmc_selector_msr(c), SELECT_NOTHING);
+	}
+	if (pmu.nr_fixed)
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, fixed);
 	GUEST_SYNC(0);
 	for (i = 0, c = 0; i < ACCESSES; i++, c = (c + 1) % pmu_nr_counters()) {
 		wrmsr(pmc_msr(c), i);
@@ -190,7 +199,7 @@ static void guest_access(void)
 		wrmsr(pmu_global_clear_msr(), 1);
 	}
 	GUEST_SYNC(4);
-	wrmsr(pmc_selector_msr(0), 0);
+	guest_pmu_reset();
 }
 
 static void l2_access(void)

@@ -873,13 +873,13 @@ static void guest_migrates_counting(void)
 	guest_setup();
 	for (c = 0; guest_counts_instructions(c); c++) {
 		ctrl = guest_prepare(c, false, &on);
-		wrmsr(pmc_msr(c), 0x5a1234567000ull);
+		wrmsr(pmc_msr(c), 0x5a1234567000ul);
 		GUEST_MEASURE(ctrl, on, 3, BLOCK_IO);
 		count = rdmsr(pmc_msr(c));
-		__GUEST_ASSERT(__pmu_counted(count - 0x5a1234567000ull, all, 3,
+		__GUEST_ASSERT(__pmu_counted(count - 0x5a1234567000ul, all, 3,
 					     3 + 3 * NEW_VM_EXITS, pmu.entry_insns),
 			       "counter %u: counted %lu, wanted %lu, and %u for each VM-entry",
-			       c, count - 0x5a1234567000ull, all, pmu.entry_insns);
+			       c, count - 0x5a1234567000ul, all, pmu.entry_insns);
 		GUEST_ASSERT_EQ(_rdpmc(pmc_rdpmc_index(c)), count);
 		guest_check_status(0);
 	}

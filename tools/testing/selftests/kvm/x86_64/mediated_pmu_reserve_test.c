@@ -325,7 +325,7 @@ static int nr_free_counters(void)
 	return nr;
 }
 
-static bool set_nmi_watchdog(int fd, bool on)
+static bool switch_nmi_watchdog(int fd, bool on)
 {
 	return pwrite(fd, on ? "1" : "0", 1, 0) == 1;
 }
@@ -337,12 +337,12 @@ TEST(nmi_watchdog_goes_together_with_vms)
 	char before = '0';
 	int nr;
 
-	if (fd < 0 || pread(fd, &before, 1, 0) != 1 || !set_nmi_watchdog(fd, false))
+	if (fd < 0 || pread(fd, &before, 1, 0) != 1 || !switch_nmi_watchdog(fd, false))
 		SKIP(return, "no NMI watchdog");
 	nr = nr_free_counters();
-	set_nmi_watchdog(fd, true);
+	switch_nmi_watchdog(fd, true);
 	if (nr_free_counters() != nr - 1) {
-		set_nmi_watchdog(fd, before == '1');
+		switch_nmi_watchdog(fd, before == '1');
 		SKIP(return, "the NMI watchdog does not use a counter");
 	}
 
@@ -350,14 +350,14 @@ TEST(nmi_watchdog_goes_together_with_vms)
 	vm = create_vm(true);
 	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
 	TEST_ASSERT_EQ(nr_free_counters(), nr - 1);
-	set_nmi_watchdog(fd, false);
+	switch_nmi_watchdog(fd, false);
 	TEST_ASSERT_EQ(nr_free_counters(), nr);
 	/* and the other way around. */
-	set_nmi_watchdog(fd, true);
+	switch_nmi_watchdog(fd, true);
 	TEST_ASSERT_EQ(nr_free_counters(), nr - 1);
 	kvm_vm_free(vm);
 
-	set_nmi_watchdog(fd, before == '1');
+	switch_nmi_watchdog(fd, before == '1');
 	close(fd);
 }
 
