@@ -412,6 +412,18 @@ static inline uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
 static inline struct kvm_vm *pmu_vm_create(struct kvm_vcpu **vcpu, void *guest_code);
 static inline void pmu_run_to_done(struct kvm_vcpu *vcpu);
 
+static inline bool nmi_watchdog_is_on(void)
+{
+	int fd = open("/proc/sys/kernel/nmi_watchdog", O_RDONLY);
+	char value = '0';
+
+	if (fd >= 0) {
+		TEST_ASSERT_EQ(pread(fd, &value, 1, 0), 1);
+		close(fd);
+	}
+	return value == '1';
+}
+
 static inline bool set_nmi_watchdog(char value)
 {
 	int fd = open("/proc/sys/kernel/nmi_watchdog", O_RDWR);

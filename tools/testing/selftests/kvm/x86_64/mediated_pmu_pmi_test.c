@@ -557,8 +557,9 @@ TEST(masked_lvtpc_raises_none)
 
 	run_pmi(guest_no_pmi_masked, VECTOR, 0);
 	run_pmi(guest_no_pmi_masked, NMI, 0);
-	/* Not even in the host. */
-	TEST_ASSERT_EQ(vpmi_count(), before);
+	/* Not even in the host, unless LVTPC is perf's, beside an event of the host. */
+	if (!nmi_watchdog_is_on())
+		TEST_ASSERT_EQ(vpmi_count(), before);
 }
 
 TEST(counter_without_interrupt_raises_none)
