@@ -408,6 +408,17 @@ static void print_slots(FILE *f, const struct slot *slots, uint32_t nr, const ch
 	fputc('}', f);
 }
 
+/* The three ways to access registers, each a kind of its own. */
+static void print_accesses(FILE *f, const struct slot *slots, uint32_t nr,
+			   enum kind rdmsr, enum kind wrmsr, enum kind rdpmc, bool guest)
+{
+	print_slots(f, slots, nr, "rdmsr", rdmsr, guest);
+	fputc(',', f);
+	print_slots(f, slots, nr, "wrmsr", wrmsr, guest);
+	fputc(',', f);
+	print_slots(f, slots, nr, "rdpmc", rdpmc, guest);
+}
+
 /* Their number, their sum and the commonest length, the shortest if there are several. */
 static void print_trips(FILE *f, const struct slot *slots, uint32_t nr, enum kind kind,
 			uint64_t trips, uint64_t retired)
@@ -492,11 +503,7 @@ static void print_counts(struct pmu_log *log, struct counts *c)
 	fputs(",\"access\":{", f);
 	for (guest = 0; guest < 2; guest++) {
 		fprintf(f, "%s\"%s\":{", guest ? "," : "", worlds[guest]);
-		print_slots(f, slots, nr, "rdmsr", KIND_RDMSR, guest);
-		fputc(',', f);
-		print_slots(f, slots, nr, "wrmsr", KIND_WRMSR, guest);
-		fputc(',', f);
-		print_slots(f, slots, nr, "rdpmc", KIND_RDPMC, guest);
+		print_accesses(f, slots, nr, KIND_RDMSR, KIND_WRMSR, KIND_RDPMC, guest);
 		fputc('}', f);
 	}
 	fprintf(f, "},\"entries\":%" PRIu64 ",", c->entries);
@@ -510,11 +517,8 @@ static void print_counts(struct pmu_log *log, struct counts *c)
 	fputs("},\"switch\":", f);
 	print_trips(f, slots, nr, KIND_SWITCH, c->switches, c->switch_retired);
 	fputc(',', f);
-	print_slots(f, slots, nr, "rdmsr", KIND_SWITCH_RDMSR, false);
-	fputc(',', f);
-	print_slots(f, slots, nr, "wrmsr", KIND_SWITCH_WRMSR, false);
-	fputc(',', f);
-	print_slots(f, slots, nr, "rdpmc", KIND_SWITCH_RDPMC, false);
+	print_accesses(f, slots, nr, KIND_SWITCH_RDMSR, KIND_SWITCH_WRMSR, KIND_SWITCH_RDPMC,
+		       false);
 	fputc('}', f);
 	fprintf(f, ",\"pmi\":{\"host\":%" PRIu64 ",\"guest\":%" PRIu64
 		",\"host_masked\":%" PRIu64 ",\"guest_masked\":%" PRIu64 "}",
