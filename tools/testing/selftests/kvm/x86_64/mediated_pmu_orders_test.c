@@ -67,17 +67,10 @@ static void create_smram(struct kvm_vm *vm)
 static struct kvm_vm *create_vm(int nr, int first)
 {
 	struct kvm_vcpu *vcpu[2];
-	sigset_t all, before;
 	struct kvm_vm *vm;
 	int i;
 
-	/* KVM_CREATE_VM fails with EINTR if a signal is pending. */
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, &before);
 	vm = vm_create_with_vcpus(nr, guest_code, vcpu);
-	sigprocmask(SIG_SETMASK, &before, NULL);
-	setitimer(ITIMER_REAL, &every_second, NULL);
-
 	sync_global_to_guest(vm, pmu);
 	sync_global_to_guest(vm, wait_rounds);
 	vm_install_exception_handler(vm, NMI_VECTOR, guest_handler);
@@ -115,6 +108,28 @@ static void free_vms(void)
 	have_vms = false;
 }
 
+/* Only KVM_RUN is to be interrupted: KVM_CREATE_VM, for one, fails with EINTR. */
+static void let_alarms(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	sigprocmask(how, &set, NULL);
+}
+
+static int run_vcpu(struct kvm_vcpu *vcpu)
+{
+	int r, error;
+
+	let_alarms(SIG_UNBLOCK);
+	r = __vcpu_run(vcpu);
+	error = errno;
+	let_alarms(SIG_BLOCK);
+	errno = error;
+	return r;
+}
+
 /* Run to the next exit to user space that a step asks for. */
 static void enter(struct host_vcpu *v)
 {
@@ -123,7 +138,7 @@ static void enter(struct host_vcpu *v)
 	int r;
 
 	while (!failure) {
-		r = __vcpu_run(v->vcpu);
+		r = run_vcpu(v->vcpu);
 		run = v->vcpu->run;
 		if (r < 0 && errno == EINTR) {
 			if (READ_ONCE(nr_alarms) - alarms > 3)
@@ -713,6 +728,8 @@ int main(int argc, char *argv[])
 	TEST_ASSERT(kmsg_fd >= 0, "/dev/kmsg: %s", strerror(errno));
 	lseek(kmsg_fd, 0, SEEK_END);
 	sigaction(SIGALRM, &action, NULL);
+	let_alarms(SIG_BLOCK);
+	setitimer(ITIMER_REAL, &every_second, NULL);
 	wait_rounds = 2 + late / 300;
 
 	calibrate();
