@@ -82,6 +82,9 @@
 /* How long to wait for the NMI of an overflow that is seen already, in us. */
 #define X86_GUEST_PMU_NMI_WAIT	50
 
+/* How long to wait for an interrupt that may not come, in us. */
+#define X86_GUEST_PMU_PROBE_WAIT	5
+
 /*
  * Can the core PMU be handed to guests?  The overflow status has to be among what
  * can be saved and restored, i.e. there has to be a register to set its bits.
@@ -547,9 +550,10 @@ void x86_guest_pmu_set_ctrl(u64 ctrl)
 	fields = x86_guest_pmu_fixed_fields(cpuc->guest.regs);
 	do {
 		old = this_cpu_read(cpu_hw_events.fixed_ctrl_val);
-		new = (old & ~fields) | ctrl;
-		if (!this_cpu_try_cmpxchg(cpu_hw_events.fixed_ctrl_val, &old, new))
-			continue;
+		do {
+			new = (old & ~fields) | ctrl;
+		} while (!this_cpu_try_cmpxchg(cpu_hw_events.fixed_ctrl_val, &old, new));
+
 		WRITE_ONCE(cpuc->active_fixed_ctrl_val, new);
 		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, new);
 	} while (this_cpu_read(cpu_hw_events.fixed_ctrl_val) != new);
@@ -783,3 +787,46 @@ void x86_guest_pmu_evict(void)
 	x86_guest_pmu_give_back(X86_GUEST_PMU_HOST, 0, NULL);
 }
 EXPORT_SYMBOL_GPL(x86_guest_pmu_evict);
+
+static void x86_guest_pmu_probe_evicted(u64 regs) { }
+
+/**
+ * x86_guest_pmu_probe_status_set - does setting a bit of GLOBAL_STATUS raise a PMI?
+ *
+ * AMD's manual says that it does not, Intel's says nothing.  To be called before guests
+ * make use of it.
+ *
+ * Context: Interrupts off, no PMU of a guest that runs.
+ * Return: Whether it does.  Then there is an interrupt now, by the guests' vector.
+ */
+bool x86_guest_pmu_probe_status_set(void)
+{
+	static const struct x86_guest_pmu_request alone = { .enabled = X86_GUEST_PMU_ALL };
+	u32 set = is_intel() ? MSR_CORE_PERF_GLOBAL_STATUS_SET :
+			       MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET;
+	u32 clear = is_intel() ? MSR_CORE_PERF_GLOBAL_OVF_CTRL :
+				 MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR;
+	struct x86_guest_pmu_grant grant;
+	bool raises;
+
+	lockdep_assert_irqs_disabled();
+
+	x86_guest_pmu_evict();
+	x86_guest_pmu_get(&alone, &grant, x86_guest_pmu_probe_evicted);
+	x86_guest_pmu_set_lvtpc(0);
+
+	/* It may depend on the counter's own control. */
+	wrmsrl(x86_pmu_config_addr(0), ARCH_PERFMON_EVENTSEL_INT);
+	wrmsrl(clear, BIT_ULL(0));
+	wrmsrl(set, BIT_ULL(0));
+	udelay(X86_GUEST_PMU_PROBE_WAIT);
+	raises = lapic_vector_set_in_irr(PERF_GUEST_MEDIATED_PMI_VECTOR);
+	wrmsrl(clear, BIT_ULL(0));
+	wrmsrl(x86_pmu_config_addr(0), 0);
+
+	x86_guest_pmu_put(X86_GUEST_PMU_PARKED, x86_guest_pmu_probe_evicted);
+	x86_guest_pmu_evict();
+
+	return raises;
+}
+EXPORT_SYMBOL_GPL(x86_guest_pmu_probe_status_set);

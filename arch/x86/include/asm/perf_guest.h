@@ -105,6 +105,7 @@ void x86_guest_pmu_put(enum x86_guest_pmu_state to, x86_guest_pmu_evict_t evict)
 void x86_guest_pmu_evict(void);
 void x86_guest_pmu_set_ctrl(u64 ctrl);
 void x86_guest_pmu_set_lvtpc(u32 lvtpc);
+bool x86_guest_pmu_probe_status_set(void);
 
 #else
 

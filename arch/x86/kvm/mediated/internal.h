@@ -92,6 +92,9 @@ static inline void kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu)
 }
 
 /* pmi.c */
+void kvm_pmi_reserved(void);
+void kvm_pmi_write_status(u64 bits);
+void kvm_pmi_leave_shared(struct kvm_vcpu *vcpu);
 void __kvm_pmi_resume(struct kvm_vcpu *vcpu);
 
 /*

@@ -46,8 +46,9 @@
  *                               again, or LVTPC was unmasked too
  *                               early for this hardware
  *                               else, there is another suspect         a PMI of that vCPU
- *                               else, there are counters in with_pmi:  a PMI of the guest
- *                               the guest has cleared the bit itself
+ *                               else, the status is direct and there   a PMI of the guest
+ *                               are counters in with_pmi: the guest
+ *                               has cleared the bit itself
  *                               else                                   of others
  * NMI, state SHARED             the status has a bit of the guest:     a PMI of the guest
  *                               if that is of with_pmi, and LVTPC
@@ -58,7 +59,8 @@
  *                               explanation or a status bit was set    if its LVTPC was not
  *                                                                      masked
  *                               else                                   of others
- * NMI, values in hardware       LVTPC is perf's still                  as if saved
+ * NMI, values in hardware       LVTPC is perf's still                  as if saved, but
+ *                                                                      never of others
  *                               one is expected                        done
  *                               else                                   of others
  * ============================  =====================================  =================
@@ -67,6 +69,7 @@
  * one, and an interrupt of some other source is not to be taken for it.
  */
 #include <linux/jiffies.h>
+#include <linux/once.h>
 #include <linux/rcuwait.h>
 
 #include "lapic.h"
@@ -96,6 +99,9 @@ struct kvm_pmi_cpu {
 
 static DEFINE_PER_CPU(struct kvm_pmi_cpu, kvm_pmi_cpu);
 
+/* Does hardware raise a PMI when a status bit is set by software? */
+static bool kvm_pmi_status_set_raises __read_mostly;
+
 static struct kvm_pmi_record *pmi_record(struct kvm_vcpu *vcpu)
 {
 	return &vcpu_to_pmu(vcpu)->mediated->record;
@@ -109,6 +115,7 @@ static void kvm_pmi_wakeup(struct irq_work *work)
 void kvm_pmi_init(struct kvm_vcpu *vcpu)
 {
 	pmi_record(vcpu)->vcpu = vcpu;
+	pmi_record(vcpu)->lvtpc = APIC_DM_NMI;
 	init_irq_work(&pmi_record(vcpu)->wakeup, kvm_pmi_wakeup);
 }
 
@@ -162,6 +169,29 @@ static bool kvm_pmi_was_expected(void)
 	return true;
 }
 
+static void kvm_pmi_probe(void)
+{
+	guard(irqsave)();
+
+	kvm_pmi_status_set_raises = x86_guest_pmu_probe_status_set();
+	if (kvm_pmi_status_set_raises)
+		kvm_pmi_expect();
+}
+
+/* A PMU is reserved, and no vCPU of the VM has run. */
+void kvm_pmi_reserved(void)
+{
+	DO_ONCE(kvm_pmi_probe);
+}
+
+/* Set @bits of the status: that they are set is known.  Called with interrupts off. */
+void kvm_pmi_write_status(u64 bits)
+{
+	if (kvm_pmi_status_set_raises)
+		kvm_pmi_expect();
+	wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_SET, bits);
+}
+
 static u64 kvm_pmi_status(void)
 {
 	u64 status;
@@ -171,20 +201,31 @@ static u64 kvm_pmi_status(void)
 }
 
 /*
- * Look at the status: which bits are new and raise a PMI?  The metrics have no control
- * for that, they always do.
+ * Which of @bits of the status raise a PMI?  The metrics have no control for that, they
+ * always do; their bit of the status is that of the set of registers.
  */
-static u64 kvm_pmi_look(struct kvm_vcpu *vcpu, u64 status)
+static u64 kvm_pmi_raising(struct kvm_vcpu *vcpu, u64 bits)
+{
+	return bits & (pmi_record(vcpu)->with_pmi |
+		       (vcpu_to_pmu(vcpu)->mediated->wants.all & X86_GUEST_PMU_METRICS));
+}
+
+/* The status has been looked at: from now on the counters of these settings matter. */
+static void kvm_pmi_restart(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	struct kvm_pmi_record *record = &mediated->record;
-	u64 raised = status & ~record->reported;
 
-	/* The bit of GLOBAL_STATUS is that of the set of registers. */
-	raised &= record->with_pmi | (mediated->wants.all & X86_GUEST_PMU_METRICS);
-	record->reported = status;
-	record->with_pmi = mediated->pmi;
-	record->without_pmi = mediated->wants.enabled & ~mediated->pmi;
+	mediated->record.with_pmi = mediated->pmi;
+	mediated->record.without_pmi = mediated->wants.enabled & ~mediated->pmi;
+}
+
+/* Look at the status: which bits are new and raise a PMI? */
+static u64 kvm_pmi_look(struct kvm_vcpu *vcpu, u64 status)
+{
+	u64 raised = kvm_pmi_raising(vcpu, status & ~pmi_record(vcpu)->reported);
+
+	pmi_record(vcpu)->reported = status;
+	kvm_pmi_restart(vcpu);
 
 	return raised;
 }
@@ -207,10 +248,7 @@ static void kvm_pmi_status_seen(struct kvm_vcpu *vcpu, u64 status)
 /* In state SHARED an overflow leads to a PMI of the guest if it raised an interrupt. */
 static void kvm_pmi_report_taken(struct kvm_vcpu *vcpu, u64 bits)
 {
-	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-
-	bits &= mediated->record.with_pmi | (mediated->wants.all & X86_GUEST_PMU_METRICS);
-	if (bits && !mediated->record.lvtpc)
+	if (kvm_pmi_raising(vcpu, bits) && !pmi_record(vcpu)->lvtpc)
 		kvm_pmi_report(vcpu);
 }
 
@@ -228,9 +266,14 @@ void kvm_pmi_take_status(struct kvm_vcpu *vcpu)
 
 	bits = kvm_pmi_status() & x86_guest_pmu()->regs;
 	if (bits) {
-		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_CLR, bits);
-		if (bits & record->with_pmi && nmis == this_cpu_read(kvm_pmi_cpu.nmis))
+		bool raising = kvm_pmi_raising(vcpu, bits);
+
+		/* The NMI may come as soon as the status is clear, or have come. */
+		if (raising)
 			kvm_pmi_expect();
+		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_CLR, bits);
+		if (raising && nmis != this_cpu_read(kvm_pmi_cpu.nmis))
+			kvm_pmi_was_expected();
 		kvm_pmi_report_taken(vcpu, bits);
 	}
 
@@ -238,8 +281,7 @@ void kvm_pmi_take_status(struct kvm_vcpu *vcpu)
 	if (bits && kvm_pmu_has_perf_global_ctrl(pmu))
 		pmu->global_status |= bits & ~pmu->global_status_rsvd;
 
-	record->with_pmi = pmu->mediated->pmi;
-	record->without_pmi = pmu->mediated->wants.enabled & ~pmu->mediated->pmi;
+	kvm_pmi_restart(vcpu);
 }
 
 static void kvm_pmi_see_status(struct kvm_vcpu *vcpu)
@@ -288,11 +330,8 @@ void kvm_pmi_load(struct kvm_vcpu *vcpu, u64 found)
 /* The same for state SHARED, where the status stays in memory, and LVTPC perf's. */
 void kvm_pmi_load_shared(struct kvm_vcpu *vcpu)
 {
-	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-
-	mediated->record.with_pmi = mediated->pmi;
-	mediated->record.without_pmi = mediated->wants.enabled & ~mediated->pmi;
-	mediated->record.lvtpc = kvm_pmi_guest_lvtpc(vcpu);
+	kvm_pmi_restart(vcpu);
+	pmi_record(vcpu)->lvtpc = kvm_pmi_guest_lvtpc(vcpu);
 }
 
 void __kvm_pmi_resume(struct kvm_vcpu *vcpu)
@@ -323,19 +362,33 @@ void kvm_pmi_controls_change(struct kvm_vcpu *vcpu)
 	record->without_pmi = without;
 }
 
+/* Can there be an overflow whose status bit the guest has cleared without KVM's noticing? */
+static bool kvm_pmi_may_be_cleared(struct kvm_vcpu *vcpu)
+{
+	return pmi_record(vcpu)->with_pmi && kvm_mediated_pmu_status_is_direct(vcpu);
+}
+
+/* State SHARED ends for the vCPU, or may be about to. */
+void kvm_pmi_leave_shared(struct kvm_vcpu *vcpu)
+{
+	kvm_pmi_take_status(vcpu);
+	pmi_record(vcpu)->lvtpc = APIC_DM_NMI;
+}
+
 /* The vCPU's status is saved and cleared in hardware, where it was @status. */
 void kvm_pmi_saved(struct kvm_vcpu *vcpu, u64 status)
 {
 	struct kvm_pmi_cpu *cpu = this_cpu_ptr(&kvm_pmi_cpu);
-	u64 with_pmi = pmi_record(vcpu)->with_pmi;
+	bool likely = status & pmi_record(vcpu)->with_pmi;
+	bool possible = kvm_pmi_may_be_cleared(vcpu);
 
 	kvm_pmi_status_seen(vcpu, status & kvm_mediated_pmu_status_bits);
 
-	if (with_pmi) {
+	if (likely || possible) {
 		if (pmi_record(vcpu)->lvtpc)
 			cpu->suspicion = KVM_PMI_MASKED;
 		else
-			cpu->suspicion = status & with_pmi ? KVM_PMI_LIKELY : KVM_PMI_POSSIBLE;
+			cpu->suspicion = likely ? KVM_PMI_LIKELY : KVM_PMI_POSSIBLE;
 		cpu->suspect_until = jiffies + KVM_PMI_LATE_JIFFIES;
 		WRITE_ONCE(cpu->suspect, vcpu);
 	}
@@ -344,7 +397,6 @@ void kvm_pmi_saved(struct kvm_vcpu *vcpu, u64 status)
 
 /*
  * KVM has counted an event that it emulated, and the counters in @bits overflow.
- * Hardware must not raise an interrupt as well when it gets the status bit: some may.
  */
 void kvm_pmi_set_status(struct kvm_vcpu *vcpu, u64 bits)
 {
@@ -355,11 +407,9 @@ void kvm_pmi_set_status(struct kvm_vcpu *vcpu, u64 bits)
 		;
 	} else if (kvm_mediated_pmu_is_armed(vcpu) && kvm_get_running_vcpu() == vcpu &&
 		   (state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED)) {
-		x86_guest_pmu_set_lvtpc(APIC_LVT_MASKED);
-		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_SET, bits);
-		kvm_pmi_status_seen(vcpu, kvm_pmi_status() & ~bits);
+		kvm_pmi_status_seen(vcpu, kvm_pmi_status());
 		pmi_record(vcpu)->reported |= bits;
-		x86_guest_pmu_set_lvtpc(pmi_record(vcpu)->lvtpc);
+		kvm_pmi_write_status(bits);
 	} else {
 		pmu->global_status |= bits;
 	}
@@ -406,7 +456,7 @@ static bool kvm_pmi_handle_late(bool explained)
 static bool kvm_pmi_handle_vector(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmi_cpu *cpu = this_cpu_ptr(&kvm_pmi_cpu);
-	bool may_raise = pmi_record(vcpu)->with_pmi;
+	bool may_raise = kvm_pmi_may_be_cleared(vcpu);
 	u64 status = kvm_pmi_status();
 	bool raised = kvm_pmi_look(vcpu, status);
 
@@ -437,7 +487,7 @@ static bool kvm_pmi_handle_taken(struct kvm_vcpu *vcpu, u64 taken, bool explaine
 {
 	this_cpu_inc(kvm_pmi_cpu.nmis);
 	/* Perf's event and the guest's have one each, if these have not met. */
-	if (explained && taken & pmi_record(vcpu)->with_pmi)
+	if (explained && kvm_pmi_raising(vcpu, taken))
 		kvm_pmi_expect();
 	atomic64_or(taken, &pmi_record(vcpu)->taken);
 	kvm_pmi_report_taken(vcpu, taken);
@@ -464,9 +514,14 @@ bool kvm_pmi_handle(u64 taken, bool explained)
 	if (!in_nmi())
 		return kvm_pmi_handle_vector(kvm_get_running_vcpu());
 
-	/* While the registers are being loaded, LVTPC is perf's still. */
-	if (pmi_record(kvm_get_running_vcpu())->lvtpc == APIC_DM_NMI)
-		return kvm_pmi_handle_late(explained);
+	/*
+	 * While the registers are being loaded, LVTPC is perf's still.  What is expected of
+	 * events that perf has stopped is known only later.
+	 */
+	if (pmi_record(kvm_get_running_vcpu())->lvtpc == APIC_DM_NMI) {
+		kvm_pmi_handle_late(explained);
+		return true;
+	}
 
 	return kvm_pmi_was_expected();
 }

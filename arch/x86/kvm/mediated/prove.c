@@ -36,18 +36,21 @@ static void prove_selector(int i, u64 want, const char *what)
 /* In state SHARED, only the guest's fields count. */
 static void prove_fixed_ctr_ctrl(u64 want, const char *what)
 {
-	u64 val;
+	const struct x86_guest_pmu *guest = x86_guest_pmu();
+	u64 val, others = 0;
 	int i;
 
 	if (!kvm_host_pmu.num_counters_fixed)
 		return;
 
-	rdmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, val);
-	for (i = 0; x86_guest_pmu()->state == X86_GUEST_PMU_SHARED &&
-		    i < KVM_MAX_NR_FIXED_COUNTERS; i++) {
-		if (!(x86_guest_pmu()->regs & BIT_ULL(INTEL_PMC_IDX_FIXED + i)))
-			val &= ~intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
+	for (i = 0; i < KVM_MAX_NR_FIXED_COUNTERS; i++) {
+		if (!(guest->regs & BIT_ULL(INTEL_PMC_IDX_FIXED + i)))
+			others |= intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
 	}
+
+	rdmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, val);
+	if (guest->state == X86_GUEST_PMU_SHARED)
+		val &= ~others;
 	WARN_ONCE(val != want, "%s: FIXED_CTR_CTRL is 0x%llx, not 0x%llx", what, val, want);
 }
 

@@ -246,12 +246,9 @@ void kvm_mediated_pmu_load_status(struct kvm_vcpu *vcpu, u64 found)
 	found &= kvm_mediated_pmu_status_bits;
 	if (found & ~want)
 		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_CLR, found & ~want);
-	/*
-	 * Should this raise a PMI, it is an NMI, as LVTPC is perf's.  LVTPC must not be
-	 * masked for that: an interrupt that is late would be lost.
-	 */
+	/* LVTPC is perf's, and not masked: an interrupt that is late would be lost. */
 	if (want & ~found)
-		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_SET, want & ~found);
+		kvm_pmi_write_status(want & ~found);
 }
 
 /*
@@ -284,7 +281,7 @@ void kvm_mediated_pmu_save_controls(struct kvm_vcpu *vcpu)
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 
 	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED) {
-		kvm_pmi_take_status(vcpu);
+		kvm_pmi_leave_shared(vcpu);
 		if (mediated->loaded_fixed_ctr_ctrl)
 			x86_guest_pmu_set_ctrl(0);
 	} else {

@@ -18,8 +18,10 @@
  *	The others trap, and are in struct kvm_pmu.
  *  event selectors and FIXED_CTR_CTRL: always trap, so that the event filter and the
  *	reserved bits hold.
- *  GLOBAL_CTRL, GLOBAL_STATUS and the register that clears bits of it, RDPMC: direct
- *	if the PMU is not shared with perf, and the guest's has the shape of the host's.
+ *  GLOBAL_CTRL and RDPMC: direct if the PMU is not shared with perf, and the guest's
+ *	has the shape of the host's.
+ *  GLOBAL_STATUS and the register that clears bits of it: likewise, and perf has no
+ *	events here, which could have the next interrupt.
  *	AMD's register that sets status bits traps: it can set bits that freeze counters,
  *	which the guest does not have.
  *  LVTPC: the guest's is the local APIC's, which traps.  The physical one has a vector
@@ -114,6 +116,7 @@ int kvm_mediated_pmu_reserve(struct kvm *kvm)
 	}
 
 	kvm->arch.mediated_pmu_reserved = true;
+	kvm_pmi_reserved();
 	return 0;
 }
 
@@ -224,7 +227,9 @@ static bool kvm_mediated_pmu_is_shaped_like_host(struct kvm_pmu *pmu)
 
 /*
  * What may be direct now?  @alone: nothing but the guest's counters sets bits of
- * GLOBAL_STATUS.  In state SHARED it is the counters only.
+ * GLOBAL_STATUS, and perf has no events here.  While it has, an interrupt that comes after
+ * the guest has cleared its bit could be that of either.  In state SHARED it is the
+ * counters only.
  */
 u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone)
 {

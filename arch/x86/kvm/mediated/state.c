@@ -80,7 +80,8 @@ static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_
 		kvm_mediated_pmu_load_status(vcpu, grant->status);
 		kvm_pmu_call(mediated_load)(vcpu);
 		kvm_pmi_load(vcpu, grant->status);
-		alone = grant->exclusive && !(grant->status & ~kvm_mediated_pmu_status_bits);
+		alone = grant->exclusive && !grant->conflict &&
+			!(grant->status & ~kvm_mediated_pmu_status_bits);
 	}
 
 	set_direct(vcpu, alone);
@@ -106,7 +107,7 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	/* The guest's own bits, before get looks for others. */
 	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED &&
 	    mediated->wants.enabled & ~x86_guest_pmu()->regs)
-		kvm_pmi_take_status(vcpu);
+		kvm_pmi_leave_shared(vcpu);
 
 	if (unlikely(x86_guest_pmu_get(&mediated->wants, &grant, kvm_mediated_pmu_evicted))) {
 		load_registers(vcpu, &grant);
