@@ -458,8 +458,8 @@ static void x86_guest_pmu_take(struct cpu_hw_events *cpuc, u64 regs,
 
 	x86_guest_pmu_zero_controls(cpuc, global_is_zero);
 
-	grant->exclusive = !is_intel() ||
-			   !(intel_pt_is_active() || intel_bts_is_active());
+	grant->exclusive = !cpuc->n_events &&
+			   !(is_intel() && (intel_pt_is_active() || intel_bts_is_active()));
 
 	x86_guest_pmu_set(guest, X86_GUEST_PMU_GUEST, regs, NULL);
 }
@@ -474,7 +474,7 @@ static noinline void x86_guest_pmu_get_slow(const struct x86_guest_pmu_request *
 	if (cpuc->guest.state == X86_GUEST_PMU_SHARED && !cpuc->n_events)
 		x86_guest_pmu_evict();
 
-	grant->from = cpuc->guest.state;
+	*grant = (struct x86_guest_pmu_grant) { .from = cpuc->guest.state };
 
 	if (!cpuc->n_events || !x86_guest_pmu_share(cpuc, request, grant, evict))
 		x86_guest_pmu_take(cpuc, request->all, grant);

@@ -68,8 +68,8 @@ struct x86_guest_pmu_request {
  *		to write
  * @conflict:	in state GUEST, perf has events here that are stopped now
  * @status:	in state GUEST, GLOBAL_STATUS as it was found
- * @exclusive:	in state GUEST, no facility of the host other than the PMU sets bits of
- *		GLOBAL_STATUS
+ * @exclusive:	in state GUEST, nothing of the host sets bits of GLOBAL_STATUS or raises an
+ *		interrupt by LVTPC: no event of perf, even stopped, and no trace
  */
 struct x86_guest_pmu_grant {
 	enum x86_guest_pmu_state from;

@@ -303,9 +303,10 @@ static void kvm_pmi_set_lvtpc(struct kvm_vcpu *vcpu)
 
 	/*
 	 * It drops what is still to come.  If that comes later after all then the guest
-	 * gets a PMI too many: better than one too few.
+	 * gets a PMI too many: better than one too few.  Beside perf's events none can get
+	 * lost, as no status bit goes unnoticed, and perf would not know the interrupt.
 	 */
-	if (lvtpc)
+	if (lvtpc && kvm_mediated_pmu_status_is_direct(vcpu))
 		this_cpu_write(kvm_pmi_cpu.expected, 0);
 
 	/* An NMI in between is of the old one. */

@@ -227,9 +227,8 @@ static bool kvm_mediated_pmu_is_shaped_like_host(struct kvm_pmu *pmu)
 
 /*
  * What may be direct now?  @alone: nothing but the guest's counters sets bits of
- * GLOBAL_STATUS, and perf has no events here.  While it has, an interrupt that comes after
- * the guest has cleared its bit could be that of either.  In state SHARED it is the
- * counters only.
+ * GLOBAL_STATUS or raises interrupts.  Else one that comes after the guest has cleared its
+ * bit could be anybody's.  In state SHARED it is the counters only.
  */
 u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone)
 {

@@ -43,7 +43,7 @@ static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_
 {
 	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	bool alone = false, same = false;
+	bool same = false;
 
 	switch (grant->from) {
 	case X86_GUEST_PMU_STALE:
@@ -60,6 +60,8 @@ static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_
 
 	if (grant->from != X86_GUEST_PMU_SHARED)
 		vcpu->stat.pmu_loads++;
+
+	set_direct(vcpu, grant->exclusive && !(grant->status & ~kvm_mediated_pmu_status_bits));
 
 	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED) {
 		if (grant->from == X86_GUEST_PMU_SHARED) {
@@ -80,11 +82,8 @@ static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_
 		kvm_mediated_pmu_load_status(vcpu, grant->status);
 		kvm_pmu_call(mediated_load)(vcpu);
 		kvm_pmi_load(vcpu, grant->status);
-		alone = grant->exclusive && !grant->conflict &&
-			!(grant->status & ~kvm_mediated_pmu_status_bits);
 	}
 
-	set_direct(vcpu, alone);
 	kvm_pmu_call(mediated_resume)(vcpu);
 
 	kvm_mediated_pmu_prove_guest(vcpu, grant->missing);
