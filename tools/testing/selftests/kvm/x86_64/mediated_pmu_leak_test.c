@@ -1505,9 +1505,12 @@ static char *run_traced(struct kvm_vcpu *vcpu)
 
 static void check_entries(struct kvm_vm *a, struct kvm_vcpu *a_vcpu, struct kvm_vcpu *b_vcpu)
 {
-	char *found, *least, *first = NULL;
+	char *found, *least, *first = NULL, reads_back[16];
+	int round, rounds = 5;
 	uint64_t value;
-	int round;
+
+	/* KVM_PROVE_MEDIATED_PMU does, and evicts values one time of four. */
+	snprintf(reads_back, sizeof(reads_back), "re:%x", pmc_selector_msr(0));
 
 	for (value = 0; value < NR_DIFFERENCES; value++) {
 		difference = value;
@@ -1515,9 +1518,11 @@ static void check_entries(struct kvm_vm *a, struct kvm_vcpu *a_vcpu, struct kvm_
 
 		/* A tick of the host may have the vCPU leave in between. */
 		least = NULL;
-		for (round = 0; round < 5; round++) {
+		for (round = 0; round < rounds; round++) {
 			TEST_ASSERT(run(a_vcpu), "The guest is done");
 			found = run_traced(b_vcpu);
+			if (strstr(found, reads_back))
+				rounds = 40;
 			if (least && strlen(found) >= strlen(least)) {
 				free(found);
 				continue;
