@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Debian's perf and the fourth fixed counter: topdown metrics in a guest that has all
-# of the host's PMU, and beside it in the host.  QEMU 7.2 hides the metrics from its
+# of the host's PMU, and beside it in the host.  QEMU hides the metrics from its
 # guests unless they need not migrate.
 
 kvm_mediated Y || bail "KVM does not load"
@@ -25,7 +25,8 @@ guest_start t --cpu host,pmu=on,migratable=off
 guest t "perf stat -x, -e '$events' work-loop 300000 2>&1" >/tmp/guest.out
 check "topdown metrics in the guest" topdown /tmp/guest.out || cat /tmp/guest.out
 guest t "perf stat --topdown -a work-loop 300000 2>&1" >/tmp/guest.out
-check "perf stat --topdown in the guest" grep -q '^ *2[0-9.]*% *0.0% *0.0% *7[0-9.]*%' /tmp/guest.out || cat /tmp/guest.out
+# Retiring and backend-bound; perf 6.1 has the two others between them, 6.12 behind.
+check "perf stat --topdown in the guest" grep -qE '^ *2[0-9.]*%?( *0.0%? *0.0%?)? *7[0-9.]*%?( *0.0 *0.0)? *$' /tmp/guest.out || cat /tmp/guest.out
 sed 's/^/# /' /tmp/guest.out
 
 # Once more, as the first write of the first time has the PMU loaded.
