@@ -632,17 +632,16 @@ void x86_guest_pmu_set_lvtpc(u32 lvtpc)
 EXPORT_SYMBOL_GPL(x86_guest_pmu_set_lvtpc);
 
 /*
- * The interrupt for a guest's overflows has come.  While a guest owns the PMU it is that of
- * the host's traces, too: PT's has a status bit, for BTS its buffer tells.  Called with
- * interrupts off.  Returns whether it was theirs, and theirs only.
+ * The interrupt for a guest's overflows has come.  It may be that of the host's traces:
+ * PT's has a status bit, for BTS its buffer tells.  The PMU may be perf's again.  Called
+ * with interrupts off.  Returns whether it was theirs, and theirs only.
  */
 bool x86_guest_pmu_handle_trace(void)
 {
 	bool handled = false;
 	u64 status;
 
-	if (!is_intel() || !x86_guest_pmu_owns() ||
-	    !(intel_pt_is_active() || intel_bts_is_active()))
+	if (!is_intel() || !(intel_pt_is_active() || intel_bts_is_active()))
 		return false;
 
 	status = x86_guest_pmu_status();
@@ -661,8 +660,9 @@ bool x86_guest_pmu_handle_trace(void)
 	if (!handled || status & x86_guest_pmu_counters())
 		return false;
 
-	/* It was not masked, but is by now. */
-	x86_guest_pmu_set_lvtpc(0);
+	/* It was not masked, but is by now.  If perf has the PMU again then this is done. */
+	if (x86_guest_pmu_owns())
+		x86_guest_pmu_set_lvtpc(0);
 	return true;
 }
 
