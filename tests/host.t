@@ -10,9 +10,9 @@ import subprocess
 
 from machinetest import BUILD, TOP, main, ok, windows
 
-MODELS = ["intel-8+3x2", "amd-v2x2"]
+MODELS = ["intel-8+3", "amd-v2", "intel-8+3x2", "amd-v2x2"]
 if os.environ.get("ALL"):
-    MODELS += ["intel-8+3", "intel-8+4", "amd-v2", "amd-v2x2@vmrun=host"]
+    MODELS += ["intel-8+4", "amd-v2x2@vmrun=host"]
     MODELS += [f"{model}@{quirk}" for model in ("intel-8+3", "amd-v2x2") for quirk in ("late=2000", "skid=200")]
 STEP = 10		# ns of the machine's clock
 # Instructions from where the first host event stops for a guest to where the last
