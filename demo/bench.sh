@@ -120,6 +120,11 @@ measure() { # off|on|base
 	each_exit "$1/quiet" b
 	commands "$1/quiet" b
 
+	# Guests that have not used more than these four counters.
+	kill "$(cat /tmp/guest.a/pid)" "$(cat /tmp/guest.b/pid)"
+	wait
+	guest_start a
+	guest_start b
 	loop="work-loop 2000000000"
 	busy() { echo "until [ \$(pidof work-loop | wc -w) = $1 ]; do sleep 0.1; done; sleep 0.5"; }
 	step "$1/busy"

@@ -36,7 +36,8 @@
  *
  * State GUEST.  What get guarantees: no counter runs, which means that every selector
  * is disabled and that FIXED_CTR_CTRL and GLOBAL_CTRL are 0, except for the registers
- * that still hold the guest's own values; perf ignores NMIs.
+ * that still hold the guest's own values; counters that the guest has not asked for
+ * are 0, so that it may have RDPMC directly; perf ignores NMIs.
  *
  * State SHARED lasts through VM-entry and VM-exit, which cost no access to the PMU.
  * Hardware tells guest mode apart.  On Intel, VM-entry and VM-exit switch GLOBAL_CTRL:
@@ -323,6 +324,37 @@ static void x86_guest_pmu_zero_controls(struct cpu_hw_events *cpuc, bool global_
 		wrmsrl(x86_pmu_config_addr(i), 0);
 }
 
+/*
+ * What a guest has not asked for reads 0.  Counters that are not 0 are those of perf's
+ * events, and those that perf knows as dirty.
+ */
+static void x86_guest_pmu_zero_counters(struct cpu_hw_events *cpuc, u64 regs)
+{
+	u64 *dirty = (u64 *)cpuc->dirty, counters;
+	int i;
+
+	BUILD_BUG_ON(sizeof(cpuc->dirty) != sizeof(u64));
+
+	if (cpuc->guest.state == X86_GUEST_PMU_INIT)
+		*dirty = X86_GUEST_PMU_ALL;
+	for (i = 0; i < cpuc->n_events; i++)
+		*dirty |= x86_pmu_event_counters(&cpuc->event_list[i]->hw, cpuc->assign[i]);
+
+	if (likely(!*dirty))
+		return;
+
+	counters = *dirty & ~regs & x86_guest_pmu_counters();
+	for_each_set_bit(i, (unsigned long *)&counters, X86_PMC_IDX_MAX)
+		wrmsrl(i < INTEL_PMC_IDX_FIXED ? x86_pmu_event_addr(i) :
+			x86_pmu_fixed_ctr_addr(i - INTEL_PMC_IDX_FIXED), 0);
+
+	if (x86_pmu.intel_cap.perf_metrics && !(regs & X86_GUEST_PMU_METRICS) &&
+	    *dirty & GENMASK_ULL(INTEL_PMC_IDX_METRIC_END, INTEL_PMC_IDX_FIXED_SLOTS))
+		wrmsrl(MSR_PERF_METRICS, 0);
+
+	*dirty = 0;
+}
+
 /* The registers of perf's events; all if one of them needs more than counters. */
 static u64 x86_guest_pmu_wanted_by_host(struct cpu_hw_events *cpuc)
 {
@@ -430,6 +462,8 @@ static void x86_guest_pmu_take(struct cpu_hw_events *cpuc, u64 regs,
 	bool global_is_zero;
 
 	grant->missing = regs;
+	if (guest->state == X86_GUEST_PMU_PARKED || guest->state == X86_GUEST_PMU_SHARED)
+		grant->missing &= ~guest->regs;
 	grant->conflict = cpuc->n_events;
 
 	/*
@@ -450,13 +484,13 @@ static void x86_guest_pmu_take(struct cpu_hw_events *cpuc, u64 regs,
 
 	/* Not before perf's events are stopped: NMIs enable what is not in the mask. */
 	if (guest->state == X86_GUEST_PMU_SHARED) {
-		grant->missing &= ~guest->regs;
 		cpuc->intel_ctrl_guest_mask &= ~guest->regs;
 		/* Written below. */
 		cpuc->fixed_ctrl_val &= ~x86_guest_pmu_fixed_fields(guest->regs);
 	}
 
 	x86_guest_pmu_zero_controls(cpuc, global_is_zero);
+	x86_guest_pmu_zero_counters(cpuc, regs);
 
 	grant->exclusive = !cpuc->n_events &&
 			   !(is_intel() && (intel_pt_is_active() || intel_bts_is_active()));
@@ -504,7 +538,9 @@ bool x86_guest_pmu_get(const struct x86_guest_pmu_request *request,
 
 	switch (guest->state) {
 	case X86_GUEST_PMU_PARKED:
-		x86_guest_pmu_set(guest, X86_GUEST_PMU_GUEST, request->all, guest->evict);
+		if (request->all & ~guest->regs)
+			break;
+		x86_guest_pmu_set(guest, X86_GUEST_PMU_GUEST, guest->regs, guest->evict);
 		return false;
 	case X86_GUEST_PMU_SHARED:
 		/* A counter that is used but not enabled may be perf's. */
@@ -690,6 +726,8 @@ static noinline void x86_guest_pmu_put_beside(x86_guest_pmu_evict_t evict)
 
 	wanted = x86_guest_pmu_wanted_by_host(cpuc) & regs;
 	evict(wanted);
+	/* Not all of them are about to be written. */
+	*(u64 *)cpuc->dirty |= wanted;
 	x86_guest_pmu_set_shared(cpuc, regs & ~wanted, 0, evict);
 	x86_guest_pmu_confine_events(cpuc);
 

@@ -51,9 +51,10 @@ struct x86_guest_pmu {
 /*
  * What a guest asks for.
  *
- * @all:	the registers that it has.  It gets them if perf has no events here.
- * @used:	those that it makes use of.  It gets them, but for @all, beside events of
- *		perf that use none of them.
+ * @all:	the registers that it gets if nothing of perf counts: @used, and others that
+ *		may not be 0
+ * @used:	those that it makes use of.  It gets them beside events of perf that use
+ *		none of them.
  * @enabled:	those of @used that are enabled.  The others are not worth a conflict.
  */
 struct x86_guest_pmu_request {

@@ -20,11 +20,12 @@
 /*
  * State STALE: what is in this CPU's registers.  The values are those of a vCPU of
  * @kvm, and are used for vCPUs of the same VM only: another VM's VM-entry must not
- * take a time that depends on them.
+ * take a time that depends on them.  Selectors that are not among @selectors are 0.
  */
 struct kvm_mediated_pmu_stale {
 	struct kvm	*kvm;
 	u64		regs;
+	u64		selectors;
 	u64		fixed_ctr_ctrl;
 	u64		selector[KVM_MAX_NR_GP_COUNTERS];
 	u64		counter[KVM_MEDIATED_PMU_NR_COUNTERS];
@@ -68,15 +69,16 @@ static inline struct kvm_pmc *counter_pmc(struct kvm_pmu *pmu, int i)
 
 /* setup.c */
 u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone);
+void kvm_mediated_pmu_wants(struct kvm_vcpu *vcpu, u64 regs);
 
 /* regs.c */
 void kvm_mediated_pmu_load_status(struct kvm_vcpu *vcpu, u64 found);
-void kvm_mediated_pmu_write_regs(struct kvm_vcpu *vcpu, u64 regs, bool same);
+void kvm_mediated_pmu_write_regs(struct kvm_vcpu *vcpu, u64 regs, u64 same);
 void __kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_save_regs(struct kvm_vcpu *vcpu, u64 regs, bool clear);
 void kvm_mediated_pmu_save_controls(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_make_stale(struct kvm_vcpu *vcpu);
-void kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu, bool same);
+u64 kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_clear_stale(void);
 
 /* What hardware is to get may have changed: write the difference. */
@@ -111,13 +113,13 @@ static inline void kvm_pmi_resume(struct kvm_vcpu *vcpu)
 /* prove.c */
 #ifdef CONFIG_KVM_PROVE_MEDIATED_PMU
 void kvm_mediated_pmu_prove_off(struct kvm_vcpu *vcpu, bool zero);
-void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu, u64 missing);
 void kvm_mediated_pmu_prove_guest(struct kvm_vcpu *vcpu, u64 regs);
 void kvm_mediated_pmu_prove_stale(void);
 void kvm_mediated_pmu_prove_eviction(struct kvm_vcpu *vcpu, bool at_load);
 #else
 static inline void kvm_mediated_pmu_prove_off(struct kvm_vcpu *vcpu, bool zero) {}
-static inline void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu) {}
+static inline void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu, u64 missing) {}
 static inline void kvm_mediated_pmu_prove_guest(struct kvm_vcpu *vcpu, u64 regs) {}
 static inline void kvm_mediated_pmu_prove_stale(void) {}
 static inline void kvm_mediated_pmu_prove_eviction(struct kvm_vcpu *vcpu, bool at_load) {}

@@ -37,11 +37,16 @@ struct kvm_pmi_record {
  * they are in hardware, see kvm_mediated_pmu_holds().
  */
 struct kvm_mediated_pmu {
+	/* The registers that the guest has. */
+	u64	has;
+
 	/*
-	 * What is asked of perf.  A counter is used from when it is first enabled, until
-	 * the vCPU is disarmed.
+	 * What is asked of perf.  A counter is used from when it is first enabled; then
+	 * until the vCPU is disarmed, if it has not been enabled since it was armed.
+	 * Those of @all that are not used have been written to.
 	 */
 	struct x86_guest_pmu_request wants;
+	u64	enabled_since;
 
 	/*
 	 * What the guest accesses directly: counters and metrics, and the bits below.
@@ -99,7 +104,7 @@ static inline bool kvm_mediated_pmu_is_armed(struct kvm_vcpu *vcpu)
 
 static inline bool kvm_pmu_has_perf_metrics(struct kvm_pmu *pmu)
 {
-	return pmu->mediated && pmu->mediated->wants.all & X86_GUEST_PMU_METRICS;
+	return pmu->mediated && pmu->mediated->has & X86_GUEST_PMU_METRICS;
 }
 
 /*
@@ -121,6 +126,7 @@ void kvm_mediated_pmu_destroy(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_disarm(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_add_counters(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_set_metrics(struct kvm_vcpu *vcpu, u64 metrics);
 u64 kvm_mediated_pmu_direct_regs(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_status_is_direct(struct kvm_vcpu *vcpu);
@@ -141,6 +147,7 @@ extern u64 __read_mostly kvm_mediated_pmu_status_bits;
 bool kvm_mediated_pmu_is_control(u32 msr);
 bool kvm_mediated_pmu_is_status(u32 msr);
 bool kvm_mediated_pmu_holds(struct kvm_pmc *pmc);
+void __kvm_mediated_pmu_written(struct kvm_pmc *pmc);
 u64 kvm_mediated_pmu_peek(struct kvm_pmc *pmc);
 u64 kvm_mediated_pmu_read_counter(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
@@ -185,6 +192,16 @@ static inline void kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
 	if (kvm_mediated_pmu_is_armed(vcpu))
 		__kvm_mediated_pmu_put(vcpu);
+}
+
+/*
+ * pmc->counter has been written.  RDPMC, where it is direct, reads that from hardware,
+ * which has 0 in counters that the guest has never used.
+ */
+static inline void kvm_mediated_pmu_written(struct kvm_pmc *pmc)
+{
+	if (kvm_vcpu_has_mediated_pmu(pmc->vcpu))
+		__kvm_mediated_pmu_written(pmc);
 }
 
 /* Have the values in struct kvm_pmu: they may be in hardware. */

@@ -207,7 +207,7 @@ static u64 kvm_pmi_status(void)
 static u64 kvm_pmi_raising(struct kvm_vcpu *vcpu, u64 bits)
 {
 	return bits & (pmi_record(vcpu)->with_pmi |
-		       (vcpu_to_pmu(vcpu)->mediated->wants.all & X86_GUEST_PMU_METRICS));
+		       (vcpu_to_pmu(vcpu)->mediated->has & X86_GUEST_PMU_METRICS));
 }
 
 /* The status has been looked at: from now on the counters of these settings matter. */

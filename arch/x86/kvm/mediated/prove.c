@@ -68,7 +68,7 @@ static void prove_metrics(u64 want, const char *what)
  */
 void kvm_mediated_pmu_prove_off(struct kvm_vcpu *vcpu, bool zero)
 {
-	u64 regs = vcpu_to_pmu(vcpu)->mediated->wants.all;
+	u64 regs = vcpu_to_pmu(vcpu)->mediated->has;
 	int i;
 
 	for (i = 0; i < kvm_host_pmu.num_counters_gp; i++)
@@ -99,15 +99,19 @@ static void prove_stopped(const char *what)
 	WARN_ONCE(read_global_ctrl() & regs, "%s: GLOBAL_CTRL is 0x%llx", what, read_global_ctrl());
 }
 
-/* Nobody has touched the registers that hold the vCPU's values. */
-void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu)
+/* Nobody has touched the registers that hold the vCPU's values: all but @missing. */
+void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu, u64 missing)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	u64 selectors = x86_guest_pmu()->regs & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
+	u64 regs = x86_guest_pmu()->regs & ~missing;
+	u64 selectors = regs & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
+	u64 copies = regs & ~mediated->wants.used & ~X86_GUEST_PMU_METRICS;
 	int i;
 
 	for_each_counter(i, selectors)
 		prove_selector(i, mediated->loaded_selector[i], "held");
+	for_each_counter(i, copies)
+		prove_counter(i, counter_pmc(vcpu_to_pmu(vcpu), i)->counter, "copy");
 
 	prove_fixed_ctr_ctrl(mediated->loaded_fixed_ctr_ctrl, "held");
 	if (mediated->loaded_fixed_ctr_ctrl)
@@ -117,6 +121,7 @@ void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu)
 /* What the guest can reach is the guest's; the values of @regs are in memory, too. */
 void kvm_mediated_pmu_prove_guest(struct kvm_vcpu *vcpu, u64 regs)
 {
+	u64 others = kvm_mediated_pmu_status_bits & ~x86_guest_pmu()->regs;
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	int i;
 
@@ -127,8 +132,13 @@ void kvm_mediated_pmu_prove_guest(struct kvm_vcpu *vcpu, u64 regs)
 			prove_selector(i, 0, "guest");
 	}
 	prove_fixed_ctr_ctrl(mediated->fixed_ctr_ctrl, "guest");
-	WARN_ON_ONCE(mediated->direct & mediated->wants.all & ~x86_guest_pmu()->regs);
+	WARN_ON_ONCE(mediated->direct & mediated->has & ~x86_guest_pmu()->regs);
 	WARN_ON_ONCE(mediated->wants.enabled & ~x86_guest_pmu()->regs);
+
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST) {
+		for_each_counter(i, others)
+			prove_counter(i, 0, "others");
+	}
 
 	for_each_counter(i, regs)
 		prove_counter(i, counter_pmc(vcpu_to_pmu(vcpu), i)->counter, "guest");

@@ -3,7 +3,9 @@
  * Mediated PMU: where the value of a register is, and how it is moved.
  *
  * A counter's value is in hardware or in pmc->counter, nowhere else and never in both
- * as far as anybody may rely on it: kvm_mediated_pmu_holds() tells which.  What the
+ * as far as anybody may rely on it: kvm_mediated_pmu_holds() tells which.  If the guest
+ * does not make use of a counter, i.e. has only written to it, then it is in pmc->counter,
+ * and hardware has a copy for RDPMC.  What the
  * guest wrote to an event selector or to FIXED_CTR_CTRL, and reads from it, is always
  * in pmc->eventsel and pmu->fixed_ctr_ctrl; hardware gets what setup.c makes of it.
  * GLOBAL_CTRL is in pmu->global_ctrl except in guest mode and, until
@@ -55,44 +57,62 @@ bool kvm_mediated_pmu_is_status(u32 msr)
 }
 
 /*
- * Is the value of @pmc in this CPU's hardware?  STALE registers hold copies.  The
- * vCPU is the one that runs here, or its values are in memory.
+ * Is the value of @pmc in this CPU's hardware, and only there?  The vCPU is the one that
+ * runs here, or its values are in memory.
  */
 bool kvm_mediated_pmu_holds(struct kvm_pmc *pmc)
 {
 	const struct x86_guest_pmu *guest = x86_guest_pmu();
 
-	return guest->state != X86_GUEST_PMU_STALE && guest->regs & BIT_ULL(pmc->idx) &&
-	       kvm_get_running_vcpu() == pmc->vcpu;
+	return guest->state != X86_GUEST_PMU_STALE && kvm_get_running_vcpu() == pmc->vcpu &&
+	       guest->regs & pmc_to_pmu(pmc)->mediated->wants.used & BIT_ULL(pmc->idx);
 }
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_holds);
 
-/* In state SHARED, does an access to @msr need what is in hardware? */
-static bool shared_access_needs_eviction(struct kvm_vcpu *vcpu, u32 msr)
+/* The guest or user space has written to @pmc, whose value is in memory. */
+void __kvm_mediated_pmu_written(struct kvm_pmc *pmc)
 {
-	struct kvm_pmc *pmc;
+	enum x86_guest_pmu_state state;
 
-	if (msr == MSR_AMD64_PERF_CNTR_GLOBAL_CTL)
-		return false;
+	guard(irqsave)();
 
-	if (kvm_mediated_pmu_is_status(msr)) {
+	state = x86_guest_pmu()->state;
+	if ((state == X86_GUEST_PMU_PARKED || state == X86_GUEST_PMU_SHARED) &&
+	    kvm_get_running_vcpu() == pmc->vcpu && x86_guest_pmu()->regs & BIT_ULL(pmc->idx))
+		wrmsrl(counter_msr(pmc->idx), pmc->counter);
+	else if (pmc->counter)
+		kvm_mediated_pmu_wants(pmc->vcpu, BIT_ULL(pmc->idx));
+}
+
+/* In states PARKED and SHARED, does an access to @msr need what is in hardware? */
+static bool access_needs_eviction(struct kvm_vcpu *vcpu, u32 msr)
+{
+	struct kvm_pmc *pmc = kvm_pmu_call(msr_idx_to_pmc)(vcpu, msr);
+
+	if (pmc)
+		return kvm_mediated_pmu_holds(pmc);
+
+	if (x86_guest_pmu()->state != X86_GUEST_PMU_SHARED)
+		return true;
+
+	if (kvm_mediated_pmu_is_status(msr))
 		kvm_pmi_take_status(vcpu);
-		return false;
-	}
+	else if (msr != MSR_AMD64_PERF_CNTR_GLOBAL_CTL)
+		return true;
 
-	pmc = kvm_pmu_call(msr_idx_to_pmc)(vcpu, msr);
-	return !pmc || kvm_mediated_pmu_holds(pmc);
+	return false;
 }
 
 void __kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr)
 {
+	enum x86_guest_pmu_state state;
+
 	guard(irqsave)();
 
-	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED &&
-	    kvm_get_running_vcpu() == vcpu && !shared_access_needs_eviction(vcpu, msr))
-		return;
-
-	__kvm_mediated_pmu_evict(vcpu);
+	state = x86_guest_pmu()->state;
+	if ((state == X86_GUEST_PMU_PARKED || state == X86_GUEST_PMU_SHARED) &&
+	    kvm_get_running_vcpu() == vcpu && access_needs_eviction(vcpu, msr))
+		x86_guest_pmu_evict();
 }
 
 /* The value without moving it.  Called with interrupts off, or in NMI context. */
@@ -213,12 +233,12 @@ void __kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu)
 }
 
 /*
- * Load @regs, which do not hold the vCPU's values.  With @same they hold those that
+ * Load @regs, which do not hold the vCPU's values.  Those of @same hold what
  * kvm_mediated_pmu_stale tells of, and only differences are written.  Selectors that
  * the guest does not use need no write: perf leaves none enabled, and the guest cannot
  * read them.
  */
-void kvm_mediated_pmu_write_regs(struct kvm_vcpu *vcpu, u64 regs, bool same)
+void kvm_mediated_pmu_write_regs(struct kvm_vcpu *vcpu, u64 regs, u64 same)
 {
 	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
 	u64 counters = regs & ~X86_GUEST_PMU_METRICS;
@@ -228,7 +248,7 @@ void kvm_mediated_pmu_write_regs(struct kvm_vcpu *vcpu, u64 regs, bool same)
 
 	for_each_counter(i, counters) {
 		pmc = counter_pmc(pmu, i);
-		if (!same || pmc->counter != stale->counter[counter_slot(i)])
+		if (!(same & BIT_ULL(i)) || pmc->counter != stale->counter[counter_slot(i)])
 			wrmsrl(counter_msr(i), pmc->counter);
 	}
 
@@ -302,10 +322,11 @@ void kvm_mediated_pmu_save_regs(struct kvm_vcpu *vcpu, u64 regs, bool clear)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	u64 counters = regs & ~X86_GUEST_PMU_METRICS;
+	u64 used = mediated->wants.used;
 	struct kvm_pmc *pmc;
 	int i;
 
-	if (regs & X86_GUEST_PMU_METRICS)
+	if (regs & used & X86_GUEST_PMU_METRICS)
 		read_metrics(mediated);
 
 	for_each_counter(i, counters) {
@@ -316,7 +337,8 @@ void kvm_mediated_pmu_save_regs(struct kvm_vcpu *vcpu, u64 regs, bool clear)
 		}
 
 		pmc = counter_pmc(vcpu_to_pmu(vcpu), i);
-		rdpmcl(counter_rdpmc_index(i), pmc->counter);
+		if (used & BIT_ULL(i))
+			rdpmcl(counter_rdpmc_index(i), pmc->counter);
 		if (clear && pmc->counter)
 			wrmsrl(counter_msr(i), 0);
 	}
@@ -330,40 +352,43 @@ void kvm_mediated_pmu_make_stale(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	u64 counters = *(u64 *)vcpu_to_pmu(vcpu)->all_valid_pmc_idx;
+	u64 regs = x86_guest_pmu()->regs, counters = regs & ~X86_GUEST_PMU_METRICS;
+	u64 used = mediated->wants.used;
 	u64 status;
 	int i;
 
 	status = save_status(vcpu);
 
-	if (mediated->wants.all & X86_GUEST_PMU_METRICS)
+	if (regs & used & X86_GUEST_PMU_METRICS)
 		read_metrics(mediated);
 
 	for_each_counter(i, counters) {
 		struct kvm_pmc *pmc = counter_pmc(vcpu_to_pmu(vcpu), i);
 
-		rdpmcl(counter_rdpmc_index(i), pmc->counter);
+		if (used & BIT_ULL(i))
+			rdpmcl(counter_rdpmc_index(i), pmc->counter);
 		stale->counter[counter_slot(i)] = pmc->counter;
 	}
 	kvm_pmi_saved(vcpu, status);
 
 	memcpy(stale->selector, mediated->loaded_selector, sizeof(stale->selector));
 	memset(mediated->loaded_selector, 0, sizeof(mediated->loaded_selector));
-	mediated->changed = counters & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
+	mediated->changed |= counters & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
 	stale->fixed_ctr_ctrl = mediated->loaded_fixed_ctr_ctrl;
 	mediated->loaded_fixed_ctr_ctrl = 0;
 
-	stale->regs = vcpu_to_pmu(vcpu)->mediated->wants.all;
+	stale->regs = regs;
+	stale->selectors = used & counters & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
 	WRITE_ONCE(stale->kvm, vcpu->kvm);
 }
 
-static void clear_regs(u64 regs)
+static void clear_stale(struct kvm_mediated_pmu_stale *stale, u64 regs)
 {
 	u64 counters = regs & ~X86_GUEST_PMU_METRICS;
 	int i;
 
 	for_each_counter(i, counters) {
-		if (i < INTEL_PMC_IDX_FIXED)
+		if (stale->selectors & BIT_ULL(i))
 			wrmsrl(selector_msr(i), 0);
 		wrmsrl(counter_msr(i), 0);
 	}
@@ -373,15 +398,16 @@ static void clear_regs(u64 regs)
 }
 
 /*
- * From STALE to GUEST.  If the values are those of another VM, or of other registers,
- * then all of them are overwritten, whatever they are.
+ * From STALE to GUEST.  If the values are those of another VM then all of them are
+ * overwritten, whatever they are.  Returns the registers whose values may stay.
  */
-void kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu, bool same)
+u64 kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	u64 selectors = mediated->wants.all & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1) & stale->regs;
-	u64 rest = stale->regs & ~mediated->wants.all;
+	u64 regs = x86_guest_pmu()->regs, rest = stale->regs & ~regs;
+	u64 selectors = regs & stale->selectors;
+	bool same = stale->kvm == vcpu->kvm;
 	int i;
 
 	WRITE_ONCE(stale->kvm, NULL);
@@ -393,7 +419,9 @@ void kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu, bool same)
 		mediated->loaded_fixed_ctr_ctrl = same ? stale->fixed_ctr_ctrl :
 						  ~mediated->fixed_ctr_ctrl;
 
-	clear_regs(rest);
+	clear_stale(stale, rest);
+
+	return same ? stale->regs : 0;
 }
 
 /* From STALE to HOST. */
@@ -406,7 +434,7 @@ void kvm_mediated_pmu_clear_stale(void)
 	if (stale->regs >> INTEL_PMC_IDX_FIXED)
 		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
 
-	clear_regs(stale->regs);
+	clear_stale(stale, stale->regs);
 }
 
 /* In state SHARED all controls trap, and are in struct kvm_pmu. */

@@ -13,9 +13,8 @@
  *
  * While a vCPU is armed, for each register of the guest:
  *
- *  counters and PERF_METRICS: direct if they hold the guest's values.  If perf has no
- *	events here that are all that the guest has, else those that it makes use of.
- *	The others trap, and are in struct kvm_pmu.
+ *  counters and PERF_METRICS: direct if they hold the guest's values, i.e. if the guest
+ *	makes use of them.  The others trap, and are in struct kvm_pmu.
  *  event selectors and FIXED_CTR_CTRL: always trap, so that the event filter and the
  *	reserved bits hold.
  *  GLOBAL_CTRL and RDPMC: direct if the PMU is not shared with perf, and the guest's
@@ -181,6 +180,7 @@ void kvm_mediated_pmu_disarm(struct kvm_vcpu *vcpu)
 		return;
 
 	vcpu_to_pmu(vcpu)->use = KVM_MEDIATED_PMU_DISARMED;
+	vcpu_to_pmu(vcpu)->mediated->has = 0;
 	memset(&vcpu_to_pmu(vcpu)->mediated->wants, 0, sizeof(struct x86_guest_pmu_request));
 	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
@@ -190,7 +190,7 @@ void kvm_mediated_pmu_add_counters(struct kvm_vcpu *vcpu)
 	BUILD_BUG_ON(X86_PMC_IDX_MAX > BITS_PER_LONG_LONG);
 
 	if (vcpu_to_pmu(vcpu)->mediated)
-		vcpu_to_pmu(vcpu)->mediated->wants.all |=
+		vcpu_to_pmu(vcpu)->mediated->has |=
 			*(u64 *)vcpu_to_pmu(vcpu)->all_valid_pmc_idx;
 }
 
@@ -201,8 +201,8 @@ void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
 	if (!mediated)
 		return;
 
-	mediated->wants.used = 0;
-	mediated->wants.enabled = 0;
+	memset(&mediated->wants, 0, sizeof(mediated->wants));
+	mediated->enabled_since = 0;
 	mediated->pmi = 0;
 	mediated->has_mode = 0;
 	memset(mediated->selector, 0, sizeof(mediated->selector));
@@ -210,6 +210,32 @@ void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
 	mediated->fixed_ctr_ctrl = 0;
 	mediated->metrics = 0;
 }
+
+/* The metrics go with fixed counter 3. */
+static u64 with_metrics(struct kvm_mediated_pmu *mediated, u64 regs)
+{
+	if (regs & (BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS) | X86_GUEST_PMU_METRICS))
+		regs |= mediated->has & (BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS) |
+					 X86_GUEST_PMU_METRICS);
+
+	return regs;
+}
+
+/* The values of @regs are not 0: RDPMC, if it is direct, is to read them. */
+void kvm_mediated_pmu_wants(struct kvm_vcpu *vcpu, u64 regs)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+
+	mediated->wants.all |= with_metrics(mediated, regs);
+}
+
+void kvm_mediated_pmu_set_metrics(struct kvm_vcpu *vcpu, u64 metrics)
+{
+	vcpu_to_pmu(vcpu)->mediated->metrics = metrics;
+	if (metrics)
+		kvm_mediated_pmu_wants(vcpu, X86_GUEST_PMU_METRICS);
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_set_metrics);
 
 /*
  * Compare with the raw capabilities of the host, not with what KVM supports: a
@@ -232,7 +258,7 @@ static bool kvm_mediated_pmu_is_shaped_like_host(struct kvm_pmu *pmu)
  */
 u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone)
 {
-	u64 direct = x86_guest_pmu()->regs;
+	u64 direct = x86_guest_pmu()->regs & vcpu_to_pmu(vcpu)->mediated->wants.used;
 
 	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST &&
 	    kvm_mediated_pmu_is_shaped_like_host(vcpu_to_pmu(vcpu))) {
@@ -250,7 +276,7 @@ u64 kvm_mediated_pmu_direct_regs(struct kvm_vcpu *vcpu)
 	if (!kvm_mediated_pmu_is_armed(vcpu))
 		return 0;
 
-	return vcpu_to_pmu(vcpu)->mediated->direct & vcpu_to_pmu(vcpu)->mediated->wants.all;
+	return vcpu_to_pmu(vcpu)->mediated->direct & vcpu_to_pmu(vcpu)->mediated->has;
 }
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_direct_regs);
 
@@ -375,10 +401,9 @@ void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed)
 	assign_bit_u64(pmc->idx, &mediated->wants.enabled, on);
 	assign_bit_u64(pmc->idx, &mediated->pmi, on && pmi);
 
-	/* The metrics go with fixed counter 3. */
-	mediated->wants.used |= mediated->wants.enabled;
-	if (mediated->wants.used & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS))
-		mediated->wants.used |= mediated->wants.all & X86_GUEST_PMU_METRICS;
+	mediated->enabled_since |= mediated->wants.enabled;
+	mediated->wants.used |= with_metrics(mediated, mediated->wants.enabled);
+	mediated->wants.all |= mediated->wants.used;
 }
 
 /*
@@ -410,8 +435,11 @@ void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu)
 	vcpu_to_pmu(vcpu)->use = use;
 	mediated->idle_entries = 0;
 	/* All traps.  The next load decides what is direct. */
-	mediated->wants.used = mediated->wants.enabled;
 	mediated->direct = 0;
+	if (use == KVM_MEDIATED_PMU_DISARMED) {
+		mediated->wants.used = with_metrics(mediated, mediated->enabled_since);
+		mediated->enabled_since = 0;
+	}
 	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);
 }
 
@@ -425,7 +453,7 @@ void kvm_mediated_pmu_in_use(struct kvm_vcpu *vcpu)
 
 	if (!kvm_vcpu_has_mediated_pmu(vcpu) ||
 	    pmu->use != KVM_MEDIATED_PMU_DISARMED ||
-	    !pmu->mediated->wants.all)
+	    !pmu->mediated->has)
 		return;
 
 	pmu->use = KVM_MEDIATED_PMU_ARMING;

@@ -41,41 +41,42 @@ static void set_direct(struct kvm_vcpu *vcpu, bool alone)
 /* The vCPU's values are not in the registers, or not all of them are. */
 static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *grant)
 {
-	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	bool same = false;
+	bool shared = x86_guest_pmu()->state == X86_GUEST_PMU_SHARED;
+	u64 same = 0;
 
 	switch (grant->from) {
 	case X86_GUEST_PMU_STALE:
 		kvm_mediated_pmu_prove_stale();
-		same = stale->kvm == vcpu->kvm && stale->regs == mediated->wants.all;
-		kvm_mediated_pmu_take_stale(vcpu, same);
+		same = kvm_mediated_pmu_take_stale(vcpu);
+		vcpu->stat.pmu_loads++;
 		break;
 	case X86_GUEST_PMU_SHARED:
-		kvm_mediated_pmu_prove_held(vcpu);
+		/* It has been cleared. */
+		if (!shared)
+			mediated->loaded_fixed_ctr_ctrl = 0;
+		fallthrough;
+	case X86_GUEST_PMU_PARKED:
+		kvm_mediated_pmu_prove_held(vcpu, grant->missing);
 		break;
 	default:
+		vcpu->stat.pmu_loads++;
 		break;
 	}
 
-	if (grant->from != X86_GUEST_PMU_SHARED)
-		vcpu->stat.pmu_loads++;
-
 	set_direct(vcpu, grant->exclusive && !(grant->status & ~kvm_mediated_pmu_status_bits));
 
-	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED) {
-		if (grant->from == X86_GUEST_PMU_SHARED) {
-			kvm_pmi_resume(vcpu);
-			kvm_pmi_controls_change(vcpu);
-		} else {
-			kvm_pmi_load_shared(vcpu);
-		}
-		kvm_mediated_pmu_write_regs(vcpu, grant->missing, same);
+	if (grant->from == X86_GUEST_PMU_PARKED ||
+	    (grant->from == X86_GUEST_PMU_SHARED && shared)) {
+		/* It goes on, with more registers. */
+		kvm_pmi_resume(vcpu);
+		kvm_pmi_controls_change(vcpu);
+		kvm_mediated_pmu_write_regs(vcpu, grant->missing, 0);
+	} else if (shared) {
+		kvm_pmi_load_shared(vcpu);
+		kvm_mediated_pmu_write_regs(vcpu, grant->missing, 0);
 	} else {
 		vcpu->stat.pmu_conflicts += grant->conflict;
-		/* It has been cleared. */
-		if (grant->from == X86_GUEST_PMU_SHARED)
-			mediated->loaded_fixed_ctr_ctrl = 0;
 		if (grant->from <= X86_GUEST_PMU_HOST)
 			kvm_mediated_pmu_prove_off(vcpu, false);
 		kvm_mediated_pmu_write_regs(vcpu, grant->missing, same);
@@ -113,10 +114,13 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 		return;
 	}
 
-	kvm_mediated_pmu_prove_held(vcpu);
+	kvm_mediated_pmu_prove_held(vcpu, 0);
 	kvm_pmi_resume(vcpu);
+	/* The registers are the same, but more of them may be used. */
 	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED)
 		set_direct(vcpu, false);
+	else if (unlikely(mediated->wants.used & ~mediated->direct))
+		set_direct(vcpu, mediated->direct & KVM_MEDIATED_PMU_STATUS);
 	kvm_mediated_pmu_write_controls(vcpu);
 }
 
@@ -133,7 +137,7 @@ static void kvm_mediated_pmu_evicted(u64 regs)
 	}
 
 	if (state != X86_GUEST_PMU_GUEST)
-		kvm_mediated_pmu_prove_held(vcpu);
+		kvm_mediated_pmu_prove_held(vcpu, 0);
 
 	kvm_mediated_pmu_save_controls(vcpu);
 
@@ -182,7 +186,7 @@ void __kvm_mediated_pmu_leave(struct kvm_vcpu *vcpu)
 		return;
 	}
 
-	kvm_mediated_pmu_prove_held(vcpu);
+	kvm_mediated_pmu_prove_held(vcpu, 0);
 	kvm_mediated_pmu_make_stale(vcpu);
 	x86_guest_pmu_put(X86_GUEST_PMU_STALE, kvm_mediated_pmu_evicted);
 }

@@ -680,12 +680,9 @@ TEST(host_values_in_counters_the_guest_lacks)
 	watch(vcpu, NULL);
 	kvm_vm_free(vm);
 	check_host_canaries(&events);
-	/* The guest with the fewest counters comes last. */
 	vm = watcher_create(&vcpu, &shape[nr - 1]);
 	watch(vcpu, NULL);
 	kvm_vm_free(vm);
-	TEST_ASSERT(nr_host_canaries() >= pmu_nr_counters() - shape[nr - 1].nr_gp - 1,
-		    "Only %d values are left", nr_host_canaries());
 }
 
 /*
