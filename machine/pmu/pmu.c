@@ -693,6 +693,11 @@ static void activate(struct pmu *pmu)
 			p->metrics = pmu->global_ctrl & metrics_mask(pmu);
 	}
 
+	if (pmu->quirks.metrics_alone.on && pmu->global_ctrl & metrics_mask(pmu)) {
+		p->metrics = true;
+		want |= PMU_WANT_ANY;
+	}
+
 	/* A condition that is not being looked at is false. */
 	p->level &= idxs;
 
@@ -971,7 +976,7 @@ void pmu_sync(struct pmu *pmu)
 	bool pmi;
 
 	take(pmu, d);
-	if (!p->nr_active && !p->pending && !p->drifting)
+	if (!p->nr_active && !p->metrics && !p->pending && !p->drifting)
 		return;
 
 	pmi = account(pmu, d);
@@ -1021,7 +1026,7 @@ void pmu_set_mode(struct pmu *pmu, bool guest, bool user, bool svme)
 		pend(pmu);
 
 	/* Nothing counts in any mode: nothing to find, and nothing is active. */
-	if (!p->nr_cand && !p->pending && !p->drifting)
+	if (!p->nr_cand && !p->metrics && !p->pending && !p->drifting)
 		return;
 
 	/* First, as the deadline depends on what is still to be delivered. */

@@ -128,7 +128,7 @@ struct pmu_quirks {
 	struct pmu_quirk_val skid, late, empty_pmi, stray;
 	struct pmu_quirk_val unmask, status_set;
 	struct pmu_quirk_val status_amd, status_intel;
-	struct pmu_quirk_val metrics_round, drift, guest_only;
+	struct pmu_quirk_val metrics_round, metrics_alone, drift, guest_only;
 	struct pmu_quirk_val vmrun;	/* enum pmu_vmrun; the glue's */
 	struct pmu_quirk_val trace_status;
 	struct pmu_quirk_val uncore, tfa; /* tfa: the glue's */

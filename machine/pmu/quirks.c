@@ -36,6 +36,9 @@ const struct pmu_quirk pmu_quirk_table[] = {
 		"metrics-round", "B5", PMU_QUIRK_FLAG, PMU_QUIRK_INTEL, OFFSET(metrics_round), .help =
 		"PERF_METRICS loses 1/255 of each part with each write and each read"
 	}, {
+		"metrics-alone", "B7", PMU_QUIRK_FLAG, PMU_QUIRK_INTEL, OFFSET(metrics_alone), .help =
+		"PERF_METRICS goes by bit 48 of GLOBAL_CTRL alone: it counts without fixed counter 3"
+	}, {
 		"drift", "B10", PMU_QUIRK_STEPS, PMU_QUIRK_ANY, OFFSET(drift), .help =
 		"the last 3 cache events of a guest reach their counter N steps after the VM-exit"
 	}, {

@@ -460,6 +460,28 @@ static void metrics_round(void **state)
 	assert_int_equal(rd(&f, METRICS), 0x7c00003c);
 }
 
+static void metrics_alone(void **state)
+{
+	struct fix f;
+	int quirk;
+
+	(void)state;
+	for (quirk = 0; quirk < 2; quirk++) {
+		fix_init(&f, "intel-8+4");
+		if (quirk)
+			quirks(&f, "metrics-alone");
+		wr(&f, 0x30c, 1000);
+		wr(&f, METRICS, 0x80);
+		/* Fixed counter 3 is on in GLOBAL_CTRL, but not in FIXED_CTR_CTRL. */
+		wr(&f, 0x38f, BIT(48) | BIT(35));
+		guest(&f, true);
+		run(&f, 1000);
+		wr(&f, 0x38f, 0);
+		assert_int_equal(rd(&f, 0x30c), 1000);
+		assert_int_equal(rd(&f, METRICS) != 0x80, quirk);
+	}
+}
+
 /* Registers of counter 2, for cache references and misses. */
 static void drift(void **state)
 {
@@ -688,6 +710,7 @@ int main(void)
 		cmocka_unit_test(unmask),
 		cmocka_unit_test(status_set),
 		cmocka_unit_test(metrics_round),
+		cmocka_unit_test(metrics_alone),
 		cmocka_unit_test(drift),
 		cmocka_unit_test(status_amd),
 		cmocka_unit_test(status_intel),

@@ -14,6 +14,34 @@
 /* On while PMUs are mediated, i.e. enable_mediated_pmu=1 is in effect. */
 DECLARE_STATIC_KEY_FALSE(kvm_mediated_pmu_key);
 
+/* Are fixed counter 3 and PERF_METRICS offered to all VMs? */
+extern bool __read_mostly kvm_mediated_pmu_metrics;
+
+#define PMU_CAP_PERF_METRICS	BIT_ULL(PERF_CAP_METRICS_IDX)
+
+/* How many fixed counters can a VM have, @metrics: that has asked for all? */
+static inline int kvm_pmu_nr_fixed(bool metrics)
+{
+	return metrics ? kvm_pmu_cap.num_counters_fixed :
+			 min(kvm_pmu_cap.num_counters_fixed, KVM_USUAL_NR_FIXED_COUNTERS);
+}
+
+/* The flags of KVM_CAP_PMU_CAPABILITY that can be set. */
+static inline u64 kvm_pmu_valid_caps(void)
+{
+	if (!enable_pmu)
+		return 0;
+
+	return KVM_PMU_CAP_DISABLE | (kvm_pmu_cap.num_metrics ? KVM_PMU_CAP_METRICS : 0);
+}
+
+/* PERF_CAPABILITIES that a vCPU of @kvm can have. */
+static inline u64 kvm_pmu_supported_perf_cap(struct kvm *kvm)
+{
+	return kvm_caps.supported_perf_cap |
+	       (kvm->arch.enable_pmu_metrics ? PMU_CAP_PERF_METRICS : 0);
+}
+
 /* What pmi.c knows of a vCPU, see there. */
 struct kvm_pmi_record {
 	u64		reported;	/* status bits that need no PMI any more */
@@ -47,6 +75,9 @@ struct kvm_mediated_pmu {
 	 */
 	struct x86_guest_pmu_request wants;
 	u64	enabled_since;
+
+	/* Counters that the event filter denies. */
+	u64	denied;
 
 	/*
 	 * What the guest accesses directly: counters and metrics, and the bits below.
@@ -127,6 +158,7 @@ void kvm_mediated_pmu_disarm(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_add_counters(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_set_metrics(struct kvm_vcpu *vcpu, u64 metrics);
+u64 kvm_mediated_pmu_global_ctrl(struct kvm_vcpu *vcpu);
 u64 kvm_mediated_pmu_direct_regs(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_status_is_direct(struct kvm_vcpu *vcpu);

@@ -138,6 +138,8 @@ void kvm_mediated_pmu_prove_guest(struct kvm_vcpu *vcpu, u64 regs)
 	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST) {
 		for_each_counter(i, others)
 			prove_counter(i, 0, "others");
+		if (others & X86_GUEST_PMU_METRICS)
+			prove_metrics(0, "others");
 	}
 
 	for_each_counter(i, regs)

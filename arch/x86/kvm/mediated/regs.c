@@ -280,6 +280,11 @@ static u64 save_status(struct kvm_vcpu *vcpu)
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 	u64 status;
 
+	/* Bit 48 of GLOBAL_CTRL may be enough to have them count. */
+	if (kvm_host_pmu.num_metrics && kvm_mediated_pmu_global_is_direct(vcpu) &&
+	    !(x86_guest_pmu()->regs & X86_GUEST_PMU_METRICS))
+		wrmsrl(MSR_PERF_METRICS, 0);
+
 	kvm_pmu_call(mediated_put)(vcpu);
 
 	rdmsrl(kvm_pmu_ops.GLOBAL_STATUS, status);
@@ -505,7 +510,7 @@ void __kvm_mediated_pmu_fastpath_end(struct kvm_vcpu *vcpu)
 		kvm_pmu_handle_event(vcpu);
 
 	/* The next load has more to do than this, if there is one. */
-	if (!kvm_mediated_pmu_is_armed(vcpu) ||
+	if (!kvm_mediated_pmu_is_armed(vcpu) || !vcpu_to_pmu(vcpu)->mediated->direct ||
 	    vcpu_to_pmu(vcpu)->mediated->wants.enabled & ~x86_guest_pmu()->regs)
 		kvm_make_request(KVM_REQ_PMU, vcpu);
 	else

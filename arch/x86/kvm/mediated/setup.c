@@ -39,6 +39,9 @@
 DEFINE_STATIC_KEY_FALSE(kvm_mediated_pmu_key);
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_key);
 
+bool __read_mostly kvm_mediated_pmu_metrics;
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_metrics);
+
 /*
  * Decide whether PMUs are mediated.  @param is the vendor module's parameter, it
  * is updated to what is in effect; @objection is what the vendor's hardware
@@ -203,6 +206,7 @@ void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
 
 	memset(&mediated->wants, 0, sizeof(mediated->wants));
 	mediated->enabled_since = 0;
+	mediated->denied = 0;
 	mediated->pmi = 0;
 	mediated->has_mode = 0;
 	memset(mediated->selector, 0, sizeof(mediated->selector));
@@ -240,15 +244,28 @@ EXPORT_SYMBOL_GPL(kvm_mediated_pmu_set_metrics);
 /*
  * Compare with the raw capabilities of the host, not with what KVM supports: a
  * bit of GLOBAL_CTRL, or an index of RDPMC, that the guest does not have must
- * not exist in hardware either.  PERF_METRICS has one of each: to zero the
- * register for a guest without would hide the host's value, but not its being
- * there.
+ * not exist in hardware either.
+ *
+ * The exception is what most VMMs do not know: fixed counter 3 and PERF_METRICS.  A guest
+ * without either finds that bits 35 and 48 of GLOBAL_CTRL can be set, until the next
+ * VM-exit, and count nothing, and that RDPMC reads 0.
  */
 static bool kvm_mediated_pmu_is_shaped_like_host(struct kvm_pmu *pmu)
 {
 	return pmu->nr_arch_gp_counters == kvm_host_pmu.num_counters_gp &&
-	       pmu->nr_arch_fixed_counters == kvm_host_pmu.num_counters_fixed &&
-	       kvm_pmu_has_perf_metrics(pmu) == !!kvm_host_pmu.num_metrics;
+	       (pmu->nr_arch_fixed_counters == kvm_host_pmu.num_counters_fixed ||
+		(pmu->nr_arch_fixed_counters == KVM_USUAL_NR_FIXED_COUNTERS &&
+		 kvm_host_pmu.num_counters_fixed == KVM_USUAL_NR_FIXED_COUNTERS + 1));
+}
+
+/*
+ * While the event filter denies fixed counter 3, PERF_METRICS is denied, too: do not rely
+ * on it that the counter's being off stops them.
+ */
+static u64 denied_metrics(struct kvm_mediated_pmu *mediated)
+{
+	return mediated->denied & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS) ?
+	       mediated->has & X86_GUEST_PMU_METRICS : 0;
 }
 
 /*
@@ -261,6 +278,7 @@ u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone)
 	u64 direct = x86_guest_pmu()->regs & vcpu_to_pmu(vcpu)->mediated->wants.used;
 
 	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST &&
+	    !denied_metrics(vcpu_to_pmu(vcpu)->mediated) &&
 	    kvm_mediated_pmu_is_shaped_like_host(vcpu_to_pmu(vcpu))) {
 		direct |= KVM_MEDIATED_PMU_GLOBAL;
 		if (alone)
@@ -269,6 +287,18 @@ u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone)
 
 	return direct;
 }
+
+/* GLOBAL_CTRL as VM-entry is to load it. */
+u64 kvm_mediated_pmu_global_ctrl(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+
+	if (kvm_mediated_pmu_global_is_direct(vcpu))
+		return pmu->global_ctrl;
+
+	return pmu->global_ctrl & x86_guest_pmu()->regs & ~denied_metrics(pmu->mediated);
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_global_ctrl);
 
 /* Counters and PERF_METRICS. */
 u64 kvm_mediated_pmu_direct_regs(struct kvm_vcpu *vcpu)
@@ -375,6 +405,7 @@ void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed)
 	struct kvm_mediated_pmu *mediated = pmc_to_pmu(pmc)->mediated;
 	bool on = allowed && pmc_speculative_in_use(pmc) &&
 		  kvm_mediated_pmu_mode_matches(pmc);
+	u64 denied;
 	bool pmi;
 
 	kvm_pmu_recalc_emulation(pmc);
@@ -400,6 +431,12 @@ void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed)
 
 	assign_bit_u64(pmc->idx, &mediated->wants.enabled, on);
 	assign_bit_u64(pmc->idx, &mediated->pmi, on && pmi);
+
+	/* What is direct changes with that, at the next load. */
+	denied = mediated->denied;
+	assign_bit_u64(pmc->idx, &mediated->denied, !allowed);
+	if ((denied ^ mediated->denied) & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS))
+		mediated->direct = 0;
 
 	mediated->enabled_since |= mediated->wants.enabled;
 	mediated->wants.used |= with_metrics(mediated, mediated->wants.enabled);

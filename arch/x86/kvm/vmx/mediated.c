@@ -58,20 +58,24 @@ const char *vmx_mediated_pmu_objection(void)
 
 /*
  * Add what only a mediated PMU can give to guests, where the CPU has it: fixed
- * counter 3 and, with it, PERF_METRICS.  There is no reason to do with fewer
- * counters than the host has, and one not to: the guest could not have the global
- * registers and RDPMC directly.
+ * counter 3 and, with it, PERF_METRICS.  A VM gets them if its VMM asks for them, or
+ * all do by the module's parameter: a VMM that does not know them loses their values
+ * at a migration.  @param is updated to what is in effect.
  */
-void vmx_mediated_pmu_add_caps(void)
+void vmx_mediated_pmu_add_caps(bool *param)
 {
 	const u64 all = GENMASK_ULL(KVM_MAX_NR_INTEL_FIXED_COUTNERS - 1, 0);
 
 	/* Guests are told how many there are, not which. */
-	if (!static_key_enabled(&kvm_mediated_pmu_key) || (kvm_host_pmu.fixed_mask & all) != all)
-		return;
+	if (static_key_enabled(&kvm_mediated_pmu_key) && (kvm_host_pmu.fixed_mask & all) == all) {
+		kvm_pmu_cap.num_counters_fixed = KVM_MAX_NR_INTEL_FIXED_COUTNERS;
+		kvm_pmu_cap.num_metrics = kvm_host_pmu.num_metrics;
+	} else if (*param) {
+		pr_warn("mediated_pmu_metrics=1 refused: it needs enable_mediated_pmu=1 and a CPU with four fixed counters\n");
+		*param = false;
+	}
 
-	kvm_pmu_cap.num_counters_fixed = KVM_MAX_NR_INTEL_FIXED_COUTNERS;
-	kvm_pmu_cap.num_metrics = kvm_host_pmu.num_metrics;
+	kvm_mediated_pmu_metrics = *param;
 }
 
 /* Is @msr's interception controlled here, rather than by a shadow bitmap? */
@@ -220,15 +224,13 @@ void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 /* All that is not about the values of registers: what the VMCS says. */
 void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 {
-	u64 global_ctrl = vcpu_to_pmu(vcpu)->global_ctrl, host_ctrl = 0;
+	u64 global_ctrl = kvm_mediated_pmu_global_ctrl(vcpu), host_ctrl = 0;
 	const struct x86_guest_pmu *guest = x86_guest_pmu();
 	struct vcpu_vmx *vmx = to_vmx(vcpu);
 
 	/* The guest's counters count in guest mode only, the host's outside it only. */
-	if (guest->state == X86_GUEST_PMU_SHARED) {
-		global_ctrl &= guest->regs;
+	if (guest->state == X86_GUEST_PMU_SHARED)
 		host_ctrl = guest->host_ctrl;
-	}
 
 	vm_entry_controls_setbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
 	vm_exit_controls_setbit(vmx, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
@@ -267,6 +269,8 @@ void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
  */
 static void vmx_mediated_pmu_read_global_ctrl(struct vcpu_vmx *vmx)
 {
+	struct kvm_pmu *pmu = vcpu_to_pmu(&vmx->vcpu);
+
 	/* It is in struct kvm_pmu, and may have been written just now. */
 	if (!kvm_mediated_pmu_global_is_direct(&vmx->vcpu))
 		return;
@@ -274,7 +278,8 @@ static void vmx_mediated_pmu_read_global_ctrl(struct vcpu_vmx *vmx)
 	if (vm_exit_controls_get(vmx) & VM_EXIT_SAVE_IA32_PERF_GLOBAL_CTRL)
 		vmx->loaded_vmcs->guest_global_ctrl =
 			vmcs_read64(GUEST_IA32_PERF_GLOBAL_CTRL);
-	vcpu_to_pmu(&vmx->vcpu)->global_ctrl = vmx->loaded_vmcs->guest_global_ctrl;
+	/* The CPU may have a fixed counter 3 and PERF_METRICS that the guest has not. */
+	pmu->global_ctrl = vmx->loaded_vmcs->guest_global_ctrl & ~pmu->global_ctrl_rsvd;
 }
 
 /* In state PARKED that has been done, and the value may have changed since. */

@@ -6,7 +6,7 @@
 #include "vmx.h"
 
 const char *vmx_mediated_pmu_objection(void);
-void vmx_mediated_pmu_add_caps(void);
+void vmx_mediated_pmu_add_caps(bool *param);
 void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx);
