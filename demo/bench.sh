@@ -60,6 +60,8 @@ each_exit() { # MODE/CONDITION GUEST
 }
 
 commands() { # MODE/CONDITION GUEST
+	# Warm: the first use of each counter is an exit more.
+	in_guest "$2" "perf stat -x, -e $ten true >/dev/null 2>&1"
 	step "$1/ten"
 	mwindow open 3
 	in_guest "$2" "perf stat -x, -e $ten true"

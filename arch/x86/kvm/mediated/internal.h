@@ -74,24 +74,12 @@ void kvm_mediated_pmu_wants(struct kvm_vcpu *vcpu, u64 regs);
 /* regs.c */
 void kvm_mediated_pmu_load_status(struct kvm_vcpu *vcpu, u64 found);
 void kvm_mediated_pmu_write_regs(struct kvm_vcpu *vcpu, u64 regs, u64 same);
-void __kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_save_regs(struct kvm_vcpu *vcpu, u64 regs, bool clear);
 void kvm_mediated_pmu_save_controls(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_make_stale(struct kvm_vcpu *vcpu);
 u64 kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_clear_stale(void);
-
-/* What hardware is to get may have changed: write the difference. */
-static inline void kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu)
-{
-	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-
-	if (mediated->changed & x86_guest_pmu()->regs ||
-	    mediated->fixed_ctr_ctrl != mediated->loaded_fixed_ctr_ctrl)
-		__kvm_mediated_pmu_write_controls(vcpu);
-
-	kvm_pmu_call(mediated_resume)(vcpu);
-}
 
 /* pmi.c */
 void kvm_pmi_reserved(void);

@@ -54,9 +54,10 @@ struct kvm_pmi_record {
 };
 
 /*
- * Of struct kvm_mediated_pmu, @direct: GLOBAL_CTRL and RDPMC, as the PMU is the guest's
- * alone; GLOBAL_STATUS and the register that clears bits of it.
+ * Of struct kvm_mediated_pmu, @direct: RDPMC; GLOBAL_CTRL; GLOBAL_STATUS and the register
+ * that clears bits of it.
  */
+#define KVM_MEDIATED_PMU_RDPMC	BIT_ULL(61)
 #define KVM_MEDIATED_PMU_GLOBAL	BIT_ULL(62)
 #define KVM_MEDIATED_PMU_STATUS	BIT_ULL(63)
 
@@ -133,9 +134,40 @@ static inline bool kvm_mediated_pmu_is_armed(struct kvm_vcpu *vcpu)
 	       vcpu_to_pmu(vcpu)->use == KVM_MEDIATED_PMU_ARMED;
 }
 
+static inline bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu)
+{
+	return kvm_mediated_pmu_is_armed(vcpu) &&
+	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_RDPMC;
+}
+
+static inline bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu)
+{
+	return kvm_mediated_pmu_is_armed(vcpu) &&
+	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_GLOBAL;
+}
+
+/* GLOBAL_STATUS and the register that clears bits of it. */
+static inline bool kvm_mediated_pmu_status_is_direct(struct kvm_vcpu *vcpu)
+{
+	return kvm_mediated_pmu_is_armed(vcpu) &&
+	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_STATUS;
+}
+
 static inline bool kvm_pmu_has_perf_metrics(struct kvm_pmu *pmu)
 {
 	return pmu->mediated && pmu->mediated->has & X86_GUEST_PMU_METRICS;
+}
+
+/*
+ * PERF_METRICS, if the event filter denies fixed counter 3: do not rely on it that the
+ * counter's being off stops them.
+ */
+static inline u64 kvm_mediated_pmu_denied(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+
+	return mediated->denied & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS) ?
+	       mediated->has & X86_GUEST_PMU_METRICS : 0;
 }
 
 /*
@@ -158,11 +190,7 @@ void kvm_mediated_pmu_disarm(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_add_counters(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_set_metrics(struct kvm_vcpu *vcpu, u64 metrics);
-u64 kvm_mediated_pmu_global_ctrl(struct kvm_vcpu *vcpu);
 u64 kvm_mediated_pmu_direct_regs(struct kvm_vcpu *vcpu);
-bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu);
-bool kvm_mediated_pmu_status_is_direct(struct kvm_vcpu *vcpu);
-bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu);
 bool kvm_mediated_pmu_mode_matches(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_reprogram(struct kvm_pmc *pmc, bool allowed);

@@ -226,7 +226,8 @@ static void write_controls(struct kvm_mediated_pmu *mediated)
 	mediated->loaded_fixed_ctr_ctrl = mediated->fixed_ctr_ctrl;
 }
 
-void __kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu)
+/* What hardware is to get has changed, or may have: write the difference. */
+void kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu)
 {
 	kvm_pmi_controls_change(vcpu);
 	write_controls(vcpu_to_pmu(vcpu)->mediated);
@@ -511,8 +512,11 @@ void __kvm_mediated_pmu_fastpath_end(struct kvm_vcpu *vcpu)
 
 	/* The next load has more to do than this, if there is one. */
 	if (!kvm_mediated_pmu_is_armed(vcpu) || !vcpu_to_pmu(vcpu)->mediated->direct ||
-	    vcpu_to_pmu(vcpu)->mediated->wants.enabled & ~x86_guest_pmu()->regs)
+	    vcpu_to_pmu(vcpu)->mediated->wants.enabled & ~x86_guest_pmu()->regs) {
 		kvm_make_request(KVM_REQ_PMU, vcpu);
-	else
-		kvm_mediated_pmu_write_controls(vcpu);
+		return;
+	}
+
+	kvm_mediated_pmu_write_controls(vcpu);
+	kvm_pmu_call(mediated_resume)(vcpu, x86_guest_pmu());
 }

@@ -258,83 +258,9 @@ static bool kvm_mediated_pmu_is_shaped_like_host(struct kvm_pmu *pmu)
 		 kvm_host_pmu.num_counters_fixed == KVM_USUAL_NR_FIXED_COUNTERS + 1));
 }
 
-/*
- * While the event filter denies fixed counter 3, PERF_METRICS is denied, too: do not rely
- * on it that the counter's being off stops them.
- */
-static u64 denied_metrics(struct kvm_mediated_pmu *mediated)
+/* Does RDPMC, where it is direct, read nothing but the guest's counters? */
+static bool kvm_mediated_pmu_may_rdpmc(struct kvm_pmu *pmu)
 {
-	return mediated->denied & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS) ?
-	       mediated->has & X86_GUEST_PMU_METRICS : 0;
-}
-
-/*
- * What may be direct now?  @alone: nothing but the guest's counters sets bits of
- * GLOBAL_STATUS or raises interrupts.  Else one that comes after the guest has cleared its
- * bit could be anybody's.  In state SHARED it is the counters only.
- */
-u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone)
-{
-	u64 direct = x86_guest_pmu()->regs & vcpu_to_pmu(vcpu)->mediated->wants.used;
-
-	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST &&
-	    !denied_metrics(vcpu_to_pmu(vcpu)->mediated) &&
-	    kvm_mediated_pmu_is_shaped_like_host(vcpu_to_pmu(vcpu))) {
-		direct |= KVM_MEDIATED_PMU_GLOBAL;
-		if (alone)
-			direct |= KVM_MEDIATED_PMU_STATUS;
-	}
-
-	return direct;
-}
-
-/* GLOBAL_CTRL as VM-entry is to load it. */
-u64 kvm_mediated_pmu_global_ctrl(struct kvm_vcpu *vcpu)
-{
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-
-	if (kvm_mediated_pmu_global_is_direct(vcpu))
-		return pmu->global_ctrl;
-
-	return pmu->global_ctrl & x86_guest_pmu()->regs & ~denied_metrics(pmu->mediated);
-}
-EXPORT_SYMBOL_GPL(kvm_mediated_pmu_global_ctrl);
-
-/* Counters and PERF_METRICS. */
-u64 kvm_mediated_pmu_direct_regs(struct kvm_vcpu *vcpu)
-{
-	if (!kvm_mediated_pmu_is_armed(vcpu))
-		return 0;
-
-	return vcpu_to_pmu(vcpu)->mediated->direct & vcpu_to_pmu(vcpu)->mediated->has;
-}
-EXPORT_SYMBOL_GPL(kvm_mediated_pmu_direct_regs);
-
-bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu)
-{
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-
-	return kvm_mediated_pmu_is_armed(vcpu) && kvm_pmu_has_perf_global_ctrl(pmu) &&
-	       pmu->mediated->direct & KVM_MEDIATED_PMU_GLOBAL;
-}
-EXPORT_SYMBOL_GPL(kvm_mediated_pmu_global_is_direct);
-
-/* GLOBAL_STATUS and the register that clears bits of it. */
-bool kvm_mediated_pmu_status_is_direct(struct kvm_vcpu *vcpu)
-{
-	return kvm_mediated_pmu_global_is_direct(vcpu) &&
-	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_STATUS;
-}
-EXPORT_SYMBOL_GPL(kvm_mediated_pmu_status_is_direct);
-
-bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu)
-{
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-
-	if (!kvm_mediated_pmu_is_armed(vcpu) ||
-	    !(pmu->mediated->direct & KVM_MEDIATED_PMU_GLOBAL))
-		return false;
-
 	/* The backdoor's pseudo counters are read with RDPMC. */
 	if (enable_vmware_backdoor)
 		return false;
@@ -352,7 +278,38 @@ bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu)
 		pmu->counter_bitmask[KVM_PMC_FIXED] ==
 			BIT_ULL(kvm_host_pmu.bit_width_fixed) - 1);
 }
-EXPORT_SYMBOL_GPL(kvm_mediated_pmu_rdpmc_is_direct);
+
+/*
+ * What may be direct now?  @alone: nothing but the guest's counters sets bits of
+ * GLOBAL_STATUS or raises interrupts.  Else one that comes after the guest has cleared its
+ * bit could be anybody's.  In state SHARED it is the counters only.
+ */
+u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone)
+{
+	u64 direct = x86_guest_pmu()->regs & vcpu_to_pmu(vcpu)->mediated->wants.used;
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+
+	if (x86_guest_pmu()->state != X86_GUEST_PMU_GUEST || kvm_mediated_pmu_denied(vcpu) ||
+	    !kvm_mediated_pmu_is_shaped_like_host(pmu))
+		return direct;
+
+	if (kvm_mediated_pmu_may_rdpmc(pmu))
+		direct |= KVM_MEDIATED_PMU_RDPMC;
+	if (kvm_pmu_has_perf_global_ctrl(pmu))
+		direct |= KVM_MEDIATED_PMU_GLOBAL | (alone ? KVM_MEDIATED_PMU_STATUS : 0);
+
+	return direct;
+}
+
+/* Counters and PERF_METRICS. */
+u64 kvm_mediated_pmu_direct_regs(struct kvm_vcpu *vcpu)
+{
+	if (!kvm_mediated_pmu_is_armed(vcpu))
+		return 0;
+
+	return vcpu_to_pmu(vcpu)->mediated->direct & vcpu_to_pmu(vcpu)->mediated->has;
+}
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_direct_regs);
 
 /*
  * Does a selector of AMD count in what the vCPU does now?  With SVM enabled, the

@@ -85,7 +85,7 @@ static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_
 		kvm_pmi_load(vcpu, grant->status);
 	}
 
-	kvm_pmu_call(mediated_resume)(vcpu);
+	kvm_pmu_call(mediated_resume)(vcpu, x86_guest_pmu());
 
 	kvm_mediated_pmu_prove_guest(vcpu, grant->missing);
 }
@@ -93,6 +93,7 @@ static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	const struct x86_guest_pmu *guest = x86_guest_pmu();
 	struct x86_guest_pmu_grant grant;
 
 	lockdep_assert_irqs_disabled();
@@ -105,8 +106,7 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	kvm_mediated_pmu_prove_eviction(vcpu, true);
 
 	/* The guest's own bits, before get looks for others. */
-	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED &&
-	    mediated->wants.enabled & ~x86_guest_pmu()->regs)
+	if (guest->state == X86_GUEST_PMU_SHARED && mediated->wants.enabled & ~guest->regs)
 		kvm_pmi_leave_shared(vcpu);
 
 	if (unlikely(x86_guest_pmu_get(&mediated->wants, &grant, kvm_mediated_pmu_evicted))) {
@@ -117,11 +117,16 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	kvm_mediated_pmu_prove_held(vcpu, 0);
 	kvm_pmi_resume(vcpu);
 	/* The registers are the same, but more of them may be used. */
-	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED)
-		set_direct(vcpu, false);
-	else if (unlikely(mediated->wants.used & ~mediated->direct))
+	if (guest->state == X86_GUEST_PMU_SHARED) {
+		if (mediated->direct != (mediated->wants.used & guest->regs))
+			set_direct(vcpu, false);
+	} else if (unlikely(mediated->wants.used & ~mediated->direct)) {
 		set_direct(vcpu, mediated->direct & KVM_MEDIATED_PMU_STATUS);
-	kvm_mediated_pmu_write_controls(vcpu);
+	}
+	if (mediated->changed & guest->regs ||
+	    mediated->fixed_ctr_ctrl != mediated->loaded_fixed_ctr_ctrl)
+		kvm_mediated_pmu_write_controls(vcpu);
+	kvm_pmu_call(mediated_resume)(vcpu, guest);
 }
 
 /* See x86_guest_pmu_evict_t. */

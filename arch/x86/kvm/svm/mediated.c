@@ -101,10 +101,8 @@ void svm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 }
 
 /* In state SHARED GLOBAL_CTL traps, and has the bits of perf, too. */
-void svm_mediated_pmu_resume(struct kvm_vcpu *vcpu)
+void svm_mediated_pmu_resume(struct kvm_vcpu *vcpu, const struct x86_guest_pmu *guest)
 {
-	const struct x86_guest_pmu *guest = x86_guest_pmu();
-
 	if (guest->state == X86_GUEST_PMU_SHARED)
 		x86_guest_pmu_set_ctrl(vcpu_to_pmu(vcpu)->global_ctrl & guest->regs);
 }

@@ -222,15 +222,25 @@ void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu)
 }
 
 /* All that is not about the values of registers: what the VMCS says. */
-void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
+void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu, const struct x86_guest_pmu *guest)
 {
-	u64 global_ctrl = kvm_mediated_pmu_global_ctrl(vcpu), host_ctrl = 0;
-	const struct x86_guest_pmu *guest = x86_guest_pmu();
+	u64 global_ctrl = vcpu_to_pmu(vcpu)->global_ctrl, host_ctrl = 0;
+	u64 direct = vcpu_to_pmu(vcpu)->mediated->direct;
 	struct vcpu_vmx *vmx = to_vmx(vcpu);
 
 	/* The guest's counters count in guest mode only, the host's outside it only. */
 	if (guest->state == X86_GUEST_PMU_SHARED)
 		host_ctrl = guest->host_ctrl;
+
+	if (!(direct & KVM_MEDIATED_PMU_GLOBAL))
+		global_ctrl &= guest->regs & ~kvm_mediated_pmu_denied(vcpu);
+
+	/* As at the last VM-entry?  L1 has a say in what traps for L2. */
+	if (likely(vmx->loaded_vmcs->guest_global_ctrl == global_ctrl &&
+		   vmx->loaded_vmcs->host_global_ctrl == host_ctrl &&
+		   vmx->loaded_vmcs->direct == direct &&
+		   !is_guest_mode(vcpu) && cpu_has_save_perf_global_ctrl()))
+		return;
 
 	vm_entry_controls_setbit(vmx, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
 	vm_exit_controls_setbit(vmx, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
@@ -246,6 +256,7 @@ void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu)
 		vmx->loaded_vmcs->guest_global_ctrl = global_ctrl;
 		vmcs_write64(GUEST_IA32_PERF_GLOBAL_CTRL, global_ctrl);
 	}
+	vmx->loaded_vmcs->direct = direct;
 
 	if (kvm_mediated_pmu_rdpmc_is_direct(vcpu) &&
 	    !(is_guest_mode(vcpu) &&

@@ -10,7 +10,7 @@ void vmx_mediated_pmu_add_caps(bool *param);
 void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_recalc(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx);
-void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu);
+void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu, const struct x86_guest_pmu *guest);
 void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_sync(struct kvm_vcpu *vcpu);
 bool vmx_mediated_pmu_is_msr(u32 msr);
