@@ -38,6 +38,8 @@ each_exit() { # MODE/CONDITION GUEST
 	in_guest "$2" "perf stat -x, -e instructions cpuid-loop"
 	step "$1/four"
 	in_guest "$2" "perf stat -x, -e $four_events cpuid-loop"
+	step "$1/return"
+	in_guest "$2" "perf stat -x, -e $four_events port-loop"
 	# It takes a while for KVM to see that all is over.
 	step "$1/over"
 	in_guest "$2" cpuid-loop

@@ -324,41 +324,57 @@ static void x86_guest_pmu_zero_controls(struct cpu_hw_events *cpuc, bool global_
 		wrmsrl(x86_pmu_config_addr(i), 0);
 }
 
-/*
- * What a guest has not asked for reads 0.  Counters that are not 0 are those of perf's
- * events, and those that perf knows as dirty.
- */
-static void x86_guest_pmu_zero_counters(struct cpu_hw_events *cpuc, u64 regs)
+/* The counters that perf's events are on; the metrics go with the counter of slots. */
+static u64 x86_guest_pmu_host_counters(struct cpu_hw_events *cpuc)
 {
-	u64 *dirty = (u64 *)cpuc->dirty, counters;
+	u64 counters = 0;
 	int i;
 
-	BUILD_BUG_ON(sizeof(cpuc->dirty) != sizeof(u64));
-
-	if (cpuc->guest.state == X86_GUEST_PMU_INIT)
-		*dirty = X86_GUEST_PMU_ALL;
 	for (i = 0; i < cpuc->n_events; i++)
-		*dirty |= x86_pmu_event_counters(&cpuc->event_list[i]->hw, cpuc->assign[i]);
+		counters |= x86_pmu_event_counters(&cpuc->event_list[i]->hw, cpuc->assign[i]);
 
-	if (likely(!*dirty))
-		return;
+	if (counters & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS))
+		counters |= X86_GUEST_PMU_METRICS;
 
-	counters = *dirty & ~regs & x86_guest_pmu_counters();
+	return counters;
+}
+
+static void x86_guest_pmu_zero(u64 regs)
+{
+	u64 counters = regs & x86_guest_pmu_counters();
+	int i;
+
 	for_each_set_bit(i, (unsigned long *)&counters, X86_PMC_IDX_MAX)
 		wrmsrl(i < INTEL_PMC_IDX_FIXED ? x86_pmu_event_addr(i) :
 			x86_pmu_fixed_ctr_addr(i - INTEL_PMC_IDX_FIXED), 0);
 
-	if (x86_pmu.intel_cap.perf_metrics && !(regs & X86_GUEST_PMU_METRICS) &&
-	    *dirty & GENMASK_ULL(INTEL_PMC_IDX_METRIC_END, INTEL_PMC_IDX_FIXED_SLOTS))
+	if (regs & X86_GUEST_PMU_METRICS && x86_pmu.intel_cap.perf_metrics)
 		wrmsrl(MSR_PERF_METRICS, 0);
+}
+
+/*
+ * What a guest has not asked for reads 0.  Counters that are not 0 are those of perf's
+ * events, and those that perf knows as dirty.
+ */
+static void x86_guest_pmu_zero_others(struct cpu_hw_events *cpuc, u64 regs)
+{
+	u64 *dirty = (u64 *)cpuc->dirty, counters;
+
+	BUILD_BUG_ON(sizeof(cpuc->dirty) != sizeof(u64));
+
+	counters = *dirty | x86_guest_pmu_host_counters(cpuc);
+	if (counters & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS))
+		counters |= X86_GUEST_PMU_METRICS;
+	if (cpuc->guest.state == X86_GUEST_PMU_INIT)
+		counters = X86_GUEST_PMU_ALL;
 
 	*dirty = 0;
+	x86_guest_pmu_zero(counters & ~regs);
 }
 
 /* The registers of perf's events; all if one of them needs more than counters. */
 static u64 x86_guest_pmu_wanted_by_host(struct cpu_hw_events *cpuc)
 {
-	u64 wanted = 0;
 	int i;
 
 	for (i = 0; i < cpuc->n_events; i++) {
@@ -370,11 +386,9 @@ static u64 x86_guest_pmu_wanted_by_host(struct cpu_hw_events *cpuc)
 		if (cpuc->event_list[i]->attr.precise_ip ||
 		    cpuc->assign[i] >= INTEL_PMC_IDX_FIXED_SLOTS)
 			return X86_GUEST_PMU_ALL;
-
-		wanted |= x86_pmu_event_counters(&cpuc->event_list[i]->hw, cpuc->assign[i]);
 	}
 
-	return wanted;
+	return x86_guest_pmu_host_counters(cpuc);
 }
 
 /*
@@ -490,7 +504,7 @@ static void x86_guest_pmu_take(struct cpu_hw_events *cpuc, u64 regs,
 	}
 
 	x86_guest_pmu_zero_controls(cpuc, global_is_zero);
-	x86_guest_pmu_zero_counters(cpuc, regs);
+	x86_guest_pmu_zero_others(cpuc, regs);
 
 	grant->exclusive = !cpuc->n_events &&
 			   !(is_intel() && (intel_pt_is_active() || intel_bts_is_active()));
@@ -726,8 +740,8 @@ static noinline void x86_guest_pmu_put_beside(x86_guest_pmu_evict_t evict)
 
 	wanted = x86_guest_pmu_wanted_by_host(cpuc) & regs;
 	evict(wanted);
-	/* Not all of them are about to be written. */
-	*(u64 *)cpuc->dirty |= wanted;
+	/* Its values are there still.  Most of them are about to be overwritten. */
+	x86_guest_pmu_zero(wanted & ~x86_guest_pmu_host_counters(cpuc));
 	x86_guest_pmu_set_shared(cpuc, regs & ~wanted, 0, evict);
 	x86_guest_pmu_confine_events(cpuc);
 
