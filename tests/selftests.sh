@@ -22,7 +22,7 @@ selftest() {
 	case " $own " in
 	*" $1 "*)
 		# Our tests say which of their parts are for the other mode.
-		if [ "$mode" = Y ]; then
+		if [ "${mode%%,*}" = Y ]; then
 			test_skips=$(grep '^ok.*# SKIP' /tmp/selftest.out | grep -vcE "PMUs are mediated$|SVM does not load GLOBAL_CTL$|are of AMD's mediated PMU$")
 		fi
 		if [ $test_status != 0 ]; then
@@ -38,9 +38,18 @@ selftest() {
 	diag "exit status $test_status, $test_skips parts skipped"
 }
 
+# What a mode loads KVM with.  All there is of the PMU is for every VM, where it may be.
+with() {
+	case $1,$MODEL in
+	Y,intel-8+4*) echo enable_mediated_pmu=1 mediated_pmu_metrics=1 ;;
+	*) echo "enable_mediated_pmu=$1" ;;
+	esac
+}
+
 watchdog=1
 for mode in N Y; do
-	kvm_load enable_mediated_pmu=$mode
+	# shellcheck disable=SC2046 # words
+	kvm_load $(with $mode)
 	if [ "$MODEL" = amd-v1 ] && [ $mode = Y ]; then
 		is "$(kvm_param enable_mediated_pmu)" N "enable_mediated_pmu=1 is refused"
 		is "$(dmesg | grep -c 'enable_mediated_pmu=1 refused: PerfMonV2 is required')" 1 "a reason is given"
@@ -57,7 +66,8 @@ for mode in N Y; do
 		case $MODEL in intel*) selftest vmx_pmu_caps_test ;; esac
 		# When KVM goes and comes, AMD's perf enables the PMU that guests have just had:
 		# the first part of mediated_pmu_leak_test looks for that.
-		[ $watchdog = 1 ] || kvm_load enable_mediated_pmu=$mode
+		# shellcheck disable=SC2046 # words
+		[ $watchdog = 1 ] || kvm_load $(with $mode)
 		for test in $own; do selftest "$test"; done
 		is "$(cat /proc/sys/kernel/nmi_watchdog)" $watchdog "the NMI watchdog is as it was"
 	done
@@ -68,6 +78,36 @@ for mode in N Y; do
 	selftest userspace_msr_exit_test
 	is "$(dmesg | grep -ci 'NMI received for unknown reason')" 0 "no unknown NMI"
 done
+
+# Three fixed counters, but for VMs that ask for four and PERF_METRICS.
+refused() { # WHY, KVM's parameters
+	why=$1
+	shift
+	said=$(dmesg | grep -c 'mediated_pmu_metrics=1 refused')
+	kvm_load "$@"
+	is "$(kvm_param mediated_pmu_metrics)" N "mediated_pmu_metrics=1 is refused $why"
+	is "$(($(dmesg | grep -c 'mediated_pmu_metrics=1 refused') - said))" 1 "a reason is given"
+}
+case $MODEL in
+intel-8+4*)
+	is "$(kvm_param mediated_pmu_metrics)" Y "mediated_pmu_metrics=1"
+	mode="Y, three fixed counters"
+	for watchdog in 1 0; do
+		echo $watchdog >/proc/sys/kernel/nmi_watchdog
+		kvm_load enable_mediated_pmu=1
+		is "$(kvm_param mediated_pmu_metrics)" N "mediated_pmu_metrics is off by default"
+		for test in mediated_pmu_leak_test mediated_pmu_test mediated_pmu_fuzz_test vmx_pmu_caps_test; do
+			selftest $test
+		done
+	done
+	echo 1 >/proc/sys/kernel/nmi_watchdog
+	is "$(dmesg | grep -ci 'NMI received for unknown reason')" 0 "no unknown NMI"
+	refused "with the parameter off" mediated_pmu_metrics=1
+	refused "with enable_pmu=0" enable_pmu=0 enable_mediated_pmu=1 mediated_pmu_metrics=1 ;;
+intel*)
+	refused "with three fixed counters" enable_mediated_pmu=1 mediated_pmu_metrics=1
+	is "$(kvm_param enable_mediated_pmu)" Y "enable_mediated_pmu=1 is not" ;;
+esac
 
 kvm_load enable_pmu=0 enable_mediated_pmu=1
 is "$(kvm_param enable_mediated_pmu)" N "enable_mediated_pmu=1 is refused with enable_pmu=0"

@@ -20,9 +20,8 @@ intel*)
 	pfm_insns=INST_RETIRED:ANY_P pfm_branches=BR_INST_RETIRED:ALL_BRANCHES
 	case $MODEL in
 	intel-8+3*) writes_self=4 pfm_pmu=skx papi_counters=11 ;;
-	# GLOBAL_CTRL is not the guest's, as it has a counter less than the host.
 	# Debian's PAPI has no preset for this one, and takes the number from a list.
-	*) writes_self=14 pfm_pmu=icl papi_counters=20 papi_insns=$pfm_insns papi_branches=$pfm_branches ;;
+	*) writes_self=4 pfm_pmu=icl papi_counters=20 papi_insns=$pfm_insns papi_branches=$pfm_branches ;;
 	esac ;;
 *)
 	# Half of them for what VM-entries add.  With GLOBAL_CTL, which QEMU 7.2 does not offer,

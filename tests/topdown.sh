@@ -3,8 +3,8 @@
 # of the host's PMU, and beside it in the host.  QEMU hides the metrics from its
 # guests unless they need not migrate.
 
-kvm_mediated Y || bail "KVM does not load"
-is "$(kvm_param enable_mediated_pmu)" Y "enable_mediated_pmu"
+kvm_load enable_mediated_pmu=1 mediated_pmu_metrics=1 || bail "KVM does not load"
+is "$(kvm_param enable_mediated_pmu) $(kvm_param mediated_pmu_metrics)" "Y Y" "enable_mediated_pmu, mediated_pmu_metrics"
 
 events='{slots,topdown-retiring,topdown-bad-spec,topdown-fe-bound,topdown-be-bound}'
 # A slot is a quarter of a cycle.  Of the four parts of them, each is known to 1/255.

@@ -362,9 +362,8 @@ static void x86_guest_pmu_zero_others(struct cpu_hw_events *cpuc, u64 regs)
 
 	BUILD_BUG_ON(sizeof(cpuc->dirty) != sizeof(u64));
 
-	counters = *dirty | x86_guest_pmu_host_counters(cpuc);
-	if (counters & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS))
-		counters |= X86_GUEST_PMU_METRICS;
+	/* perf always has the bit of the metrics in GLOBAL_CTRL: they may count. */
+	counters = *dirty | x86_guest_pmu_host_counters(cpuc) | X86_GUEST_PMU_METRICS;
 	if (cpuc->guest.state == X86_GUEST_PMU_INIT)
 		counters = X86_GUEST_PMU_ALL;
 

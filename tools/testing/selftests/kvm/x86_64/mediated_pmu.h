@@ -62,6 +62,16 @@ struct pmu {
 	bool metrics;
 	uint8_t nr_gp;
 	uint8_t nr_fixed;
+	/*
+	 * Of the CPU, while PMUs are mediated; guests may have less, and not all VMs get
+	 * fixed counter 3 and PERF_METRICS that do not ask for them, as with @asks.
+	 */
+	uint8_t host_gp;
+	uint8_t host_fixed;
+	bool host_metrics;
+	bool asks;
+	/* The CPU's PERF_METRICS go by bit 48 of GLOBAL_CTRL alone. */
+	bool metrics_alone;
 	/* What each VM-entry adds to counts of the guest, see pmu_counted(). */
 	uint8_t entry_insns;
 	uint8_t entry_branches;
@@ -135,6 +145,28 @@ static inline uint64_t pmu_global_mask(void)
 	for (c = 0; c < pmu_nr_counters(); c++)
 		mask |= pmc_global_bit(c);
 	return mask;
+}
+
+/*
+ * A guest that lacks no more than fixed counter 3 or PERF_METRICS may have GLOBAL_CTRL and
+ * RDPMC directly.  Then what belongs to them does not fault, as the CPU has it, but nothing
+ * counts: the bits of GLOBAL_CTRL are gone after the next VM-exit, and RDPMC reads 0.
+ */
+static inline uint64_t pmu_spare_bits(void)
+{
+	uint64_t bits = BIT_ULL(32 + FIXED_SLOTS) | (pmu.host_metrics ? GLOBAL_METRICS : 0);
+
+	if (!pmu.global || pmu.host_fixed != FIXED_SLOTS + 1 || pmu.nr_gp != pmu.host_gp ||
+	    pmu.nr_fixed < FIXED_SLOTS)
+		return 0;
+	return bits & ~pmu_global_mask();
+}
+
+static inline bool pmu_is_spare_index(uint32_t index)
+{
+	return (index == (INTEL_RDPMC_FIXED | FIXED_SLOTS) &&
+		pmu_spare_bits() & BIT_ULL(32 + FIXED_SLOTS)) ||
+	       (index == INTEL_RDPMC_METRICS && pmu_spare_bits() & GLOBAL_METRICS);
 }
 
 static inline uint32_t pmu_global_ctrl_msr(void)
@@ -479,6 +511,28 @@ static inline void pmu_measure_entry(void)
 		    pmu.entry_insns, pmu.entry_branches);
 }
 
+/*
+ * Do the CPU's PERF_METRICS count while fixed counter 3 does not?  Nobody in the host uses
+ * either, and perf sets GLOBAL_CTRL again when it next has a reason to.
+ */
+static inline bool host_metrics_count_alone(void)
+{
+	uint64_t ctrl, metrics, loops = 1000;
+
+	kvm_pin_this_task_to_pcpu(0);
+	if (host_msr_fd() < 0)
+		return false;
+	ctrl = host_rdmsr(MSR_CORE_PERF_GLOBAL_CTRL);
+	if (!host_wrmsr(MSR_PERF_METRICS, 0) ||
+	    !host_wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, ctrl | GLOBAL_METRICS))
+		return false;
+	asm volatile("1: dec %0\n\t jnz 1b" : "+r"(loops) : : "cc");
+	host_wrmsr(MSR_CORE_PERF_GLOBAL_CTRL, ctrl);
+	metrics = host_rdmsr(MSR_PERF_METRICS);
+	host_wrmsr(MSR_PERF_METRICS, 0);
+	return metrics;
+}
+
 static inline void pmu_detect(void)
 {
 	TEST_REQUIRE(host_cpu_is_intel || host_cpu_is_amd);
@@ -496,6 +550,14 @@ static inline void pmu_detect(void)
 		pmu.nr_fixed = kvm_cpu_property(X86_PROPERTY_PMU_NR_FIXED_COUNTERS);
 		pmu.metrics = kvm_get_feature_msr(MSR_IA32_PERF_CAPABILITIES) &
 			      PMU_CAP_METRICS;
+		if (pmu.mediated) {
+			pmu.host_gp = this_cpu_property(X86_PROPERTY_PMU_NR_GP_COUNTERS);
+			pmu.host_fixed = this_cpu_property(X86_PROPERTY_PMU_NR_FIXED_COUNTERS);
+			pmu.host_metrics = kvm_check_cap(KVM_CAP_PMU_CAPABILITY) &
+					   KVM_PMU_CAP_METRICS;
+		}
+		if (pmu.host_metrics)
+			pmu.metrics_alone = host_metrics_count_alone();
 		pmu_measure_entry();
 		return;
 	}
@@ -508,9 +570,37 @@ static inline void pmu_detect(void)
 	pmu_measure_entry();
 }
 
+/*
+ * The next VMs have fixed counter 3 and PERF_METRICS, as their VMM asks for them if KVM
+ * does not give them to everybody.  False where there are none to be had.
+ */
+static inline bool pmu_ask_for_metrics(void)
+{
+	if (!pmu.host_metrics)
+		return false;
+	pmu.asks = true;
+	pmu.nr_fixed = pmu.host_fixed;
+	pmu.metrics = true;
+	return true;
+}
+
+static inline struct kvm_vm *pmu_vm_create_asking(struct kvm_vcpu **vcpu, void *guest_code)
+{
+	struct kvm_vm *vm = vm_create(1);
+
+	vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_METRICS);
+	*vcpu = vm_vcpu_add(vm, 0, guest_code);
+	vcpu_set_cpuid_property(*vcpu, X86_PROPERTY_PMU_NR_FIXED_COUNTERS, pmu.nr_fixed);
+	vcpu_set_msr(*vcpu, MSR_IA32_PERF_CAPABILITIES,
+		     (kvm_get_feature_msr(MSR_IA32_PERF_CAPABILITIES) & ~PMU_CAP_METRICS) |
+		     (pmu.metrics ? PMU_CAP_METRICS : 0));
+	return vm;
+}
+
 static inline struct kvm_vm *pmu_vm_create(struct kvm_vcpu **vcpu, void *guest_code)
 {
-	struct kvm_vm *vm = vm_create_with_one_vcpu(vcpu, guest_code);
+	struct kvm_vm *vm = pmu.asks ? pmu_vm_create_asking(vcpu, guest_code) :
+				       vm_create_with_one_vcpu(vcpu, guest_code);
 
 	sync_global_to_guest(vm, pmu);
 	return vm;

@@ -143,6 +143,8 @@ static struct {
 	struct pmc pmc[MAX_COUNTERS];
 	uint64_t fixed_ctrl;
 	uint64_t global_ctrl;
+	/* Bits that are not the guest's, but may be there until the next VM-exit. */
+	uint64_t spare_bits;
 	uint64_t metrics;
 	/* Not if they may have changed. */
 	bool metrics_known;
@@ -387,6 +389,9 @@ static enum verdict write_verdict(uint32_t msr, uint64_t value, bool host)
 	case GLOBAL_CTRL:
 		if (!(value & ~global))
 			return WORKS;
+		/* Not if the register is direct. */
+		if (!host && !(value & ~global & ~pmu_spare_bits()))
+			return MAY_FAULT;
 		return pmu.intel ? FAULTS : host ? WORKS : MAY_FAULT;
 	case STATUS:
 		if (!host)
@@ -403,6 +408,8 @@ static enum verdict write_verdict(uint32_t msr, uint64_t value, bool host)
 			return WORKS;
 		if (!pmu.intel)
 			return host ? WORKS : MAY_FAULT;
+		if (!host)
+			global |= pmu_spare_bits();
 		return value & ~global & ~STATUS_MAYBE ? FAULTS : MAY_FAULT;
 	}
 	return MAY_FAULT;
@@ -443,6 +450,7 @@ static void model_write(uint32_t msr, uint64_t value, bool host)
 		break;
 	case GLOBAL_CTRL:
 		m.global_ctrl = value & global;
+		m.spare_bits = host ? 0 : value & pmu_spare_bits();
 		break;
 	case STATUS:
 		if (!host)
@@ -532,6 +540,11 @@ static void check_read(uint32_t msr, uint64_t value, bool host)
 		break;
 	case GLOBAL_CTRL:
 		want = m.global_ctrl;
+		/* All of them or, when there was an exit, none. */
+		if (!host && value == (want | m.spare_bits))
+			want = value;
+		else
+			m.spare_bits = 0;
 		break;
 	case STATUS:
 		FUZZ_ASSERT(!(value & ~m.status_may & ~STATUS_MAYBE) &&
@@ -567,6 +580,11 @@ static void check_rdpmc(struct op *op)
 	/* KVM gives pseudo counters of VMware to guests whose RDPMC exits. */
 	if (op->index >= 0x10000 && op->index <= 0x10002)
 		return;
+	/* If RDPMC is direct, what the guest has not, but the CPU, is 0. */
+	if (pmu_is_spare_index(op->index) && !op->vector) {
+		FUZZ_ASSERT(!op->result, "RDPMC %#x of no counter: %#lx", op->index, op->result);
+		return;
+	}
 	if (c < 0) {
 		FUZZ_ASSERT(op->vector == GP_VECTOR,
 			    "RDPMC %#x of no counter: vector %u, value %#lx",
@@ -1016,16 +1034,16 @@ static uint64_t rnd_width(void)
 	return one_in(8) ? narrow[rnd(ARRAY_SIZE(narrow))] : 48;
 }
 
-static void rnd_shape_intel(struct kvm_vcpu *vcpu)
+static void rnd_shape_intel(struct kvm_vcpu *vcpu, bool asks)
 {
 	static const uint8_t versions[] = { 2, 2, 2, 2, 1, 0, 3, 5 };
 	uint64_t width = rnd_width(), fixed_width = rnd_width(), caps;
+	uint8_t nr_gp, nr_fixed, max_fixed = asks ? host_pmu.host_fixed : host_pmu.nr_fixed;
 	bool usual = one_in(3);
-	uint8_t nr_gp, nr_fixed;
 
 	m.version = usual ? 2 : versions[rnd(ARRAY_SIZE(versions))];
 	nr_gp = usual ? host_pmu.nr_gp : rnd(host_pmu.nr_gp + 3);
-	nr_fixed = usual ? host_pmu.nr_fixed : rnd(host_pmu.nr_fixed + 3);
+	nr_fixed = usual ? max_fixed : rnd(max_fixed + 3);
 
 	vcpu_set_cpuid_property(vcpu, X86_PROPERTY_PMU_VERSION, m.version);
 	vcpu_set_cpuid_property(vcpu, X86_PROPERTY_PMU_NR_GP_COUNTERS, nr_gp);
@@ -1035,12 +1053,14 @@ static void rnd_shape_intel(struct kvm_vcpu *vcpu)
 
 	/* More than the hardware has, nobody has. */
 	pmu.nr_gp = m.version ? min_t(int, nr_gp, host_pmu.nr_gp) : 0;
-	pmu.nr_fixed = m.version > 1 ? min_t(int, nr_fixed, host_pmu.nr_fixed) : 0;
+	pmu.nr_fixed = m.version > 1 ? min_t(int, nr_fixed, max_fixed) : 0;
 	pmu.global = m.version > 1;
 	m.gp_mask = GENMASK_ULL(width - 1, 0);
 	m.fixed_mask = GENMASK_ULL(fixed_width - 1, 0);
 
 	caps = vcpu_get_msr(vcpu, MSR_IA32_PERF_CAPABILITIES);
+	if (asks)
+		caps |= PMU_CAP_METRICS;
 	if (one_in(4) || !m.version)
 		caps &= ~PMU_CAP_FW_WRITES;
 	if (one_in(4) || !m.version)
@@ -1086,6 +1106,8 @@ static void rnd_shape_amd(struct kvm_vcpu *vcpu)
 
 static struct kvm_vcpu *rnd_vm(void)
 {
+	/* The same sequence whether there are PERF_METRICS to ask for or not. */
+	bool asks = one_in(2) && host_pmu.host_metrics;
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	int c;
@@ -1102,10 +1124,13 @@ static struct kvm_vcpu *rnd_vm(void)
 		pmu.nr_fixed = 0;
 		pmu.core = false;
 		pmu.global = false;
+		pmu.metrics = false;
 	} else {
+		if (asks)
+			vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_METRICS);
 		vcpu = vm_vcpu_add(vm, 0, guest_code);
 		if (pmu.intel)
-			rnd_shape_intel(vcpu);
+			rnd_shape_intel(vcpu, asks);
 		else
 			rnd_shape_amd(vcpu);
 	}

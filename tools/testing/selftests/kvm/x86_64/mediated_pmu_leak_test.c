@@ -35,7 +35,9 @@
  *	other_msrs_of_the_host_are_hidden; PERF_METRICS by guests of any shape
  *	host_values_in_counters_the_guest_lacks
  *  - Values of events of the host that are not there any more must not be readable:
- *	guest_sees_nothing_of_events_that_come_back
+ *	guest_sees_nothing_of_events_that_come_back; of slots and metrics, where the guest
+ *	has RDPMC directly but neither of them
+ *	spare_counter_and_metrics_are_zero
  *  - Values of one guest must not be readable by the next one:
  *	guest_sees_nothing_of_the_guest_before;
  *	for values that both write, mediated_pmu_test: values_of_vcpus_do_not_mix
@@ -161,7 +163,7 @@ static void set_host_metrics_canary(void)
 	struct perf_value v;
 	int fd;
 
-	if (pmu.nr_fixed <= FIXED_SLOTS)
+	if (pmu.host_fixed <= FIXED_SLOTS)
 		return;
 
 	fd = __perf_open(0x0400, EVENT_RAW | EVENT_EXCLUDE_GUEST | EVENT_PINNED,
@@ -172,10 +174,14 @@ static void set_host_metrics_canary(void)
 	TEST_ASSERT_EQ(host_rdmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS) >> 32,
 		       HOST_CANARY);
 
-	if (pmu.metrics) {
+	if (pmu.host_metrics) {
 		TEST_ASSERT(host_wrmsr(MSR_PERF_METRICS, HOST_METRICS),
 			    "Cannot write the host's PERF_METRICS");
-		TEST_ASSERT_EQ(host_rdmsr(MSR_PERF_METRICS), HOST_METRICS);
+		/* perf has their bit of GLOBAL_CTRL set, whatever it counts. */
+		if (pmu.metrics_alone)
+			TEST_ASSERT(host_rdmsr(MSR_PERF_METRICS), "The host's PERF_METRICS is 0");
+		else
+			TEST_ASSERT_EQ(host_rdmsr(MSR_PERF_METRICS), HOST_METRICS);
 	}
 }
 
@@ -209,6 +215,9 @@ static void guest_rdpmc_is_zero(uint32_t index, bool mine)
 	uint8_t vector;
 
 	vector = rdpmc_safe(index, &value);
+	/* With RDPMC direct, what the CPU has and the guest has not reads 0, too. */
+	if (!mine && !vector && pmu_is_spare_index(index))
+		mine = true;
 	__GUEST_ASSERT(mine ? !vector && !value : vector == GP_VECTOR,
 		       "RDPMC %#x of %s counter: vector %u, value %#lx", index,
 		       mine ? "own" : "no", vector, value);
@@ -349,6 +358,10 @@ static int shapes(struct pmu *shape)
 		shape[i] = pmu.intel ? intel[i] : amd[i];
 		shape[i].intel = pmu.intel;
 		shape[i].mediated = pmu.mediated;
+		shape[i].host_gp = pmu.host_gp;
+		shape[i].host_fixed = pmu.host_fixed;
+		shape[i].host_metrics = pmu.host_metrics;
+		shape[i].metrics_alone = pmu.metrics_alone;
 	}
 	return nr;
 }
@@ -381,6 +394,12 @@ static struct kvm_vm *watcher_create_without_pmu(struct kvm_vcpu **vcpu)
 
 #define FILL_SELECT	(SELECT_OS_PMI | ARCH_PERFMON_EVENTSEL_USR)
 
+/* The metrics must not count; on most CPUs it is enough that slots do not. */
+static uint64_t fill_global_mask(void)
+{
+	return pmu_global_mask() & ~(pmu.metrics_alone ? GLOBAL_METRICS : 0);
+}
+
 /* All counters count, and those that count instructions overflow at once. */
 static void guest_fill(void)
 {
@@ -408,7 +427,7 @@ static void guest_fill(void)
 	wrmsr(pmc_selector_msr(0), pmu_instructions() | FILL_SELECT);
 	wrmsr(pmc_msr(0), COUNTER_MASK);
 	if (pmu.global)
-		wrmsr(pmu_global_ctrl_msr(), pmu_global_mask());
+		wrmsr(pmu_global_ctrl_msr(), fill_global_mask());
 	asm volatile("nop; nop; nop; nop");
 }
 
@@ -433,7 +452,7 @@ static void guest_check_filled(void)
 		GUEST_ASSERT_EQ(_rdpmc(INTEL_RDPMC_METRICS), GUEST_METRICS);
 	}
 	if (pmu.global) {
-		GUEST_ASSERT_EQ(rdmsr(pmu_global_ctrl_msr()), pmu_global_mask());
+		GUEST_ASSERT_EQ(rdmsr(pmu_global_ctrl_msr()), fill_global_mask());
 		GUEST_ASSERT(rdmsr(pmu_global_status_msr()) & BIT_ULL(0));
 		wrmsr(pmu_global_clear_msr(), pmu_global_mask());
 	}
@@ -535,9 +554,10 @@ static void check_hardware_after(struct pmu *shape, uint64_t ctrl_before,
 
 	/*
 	 * A write to the counter of slots may change the host's metrics, also perf's when
-	 * it zeroes its own counters for a task that may read them.
+	 * it zeroes its own counters for a task that may read them.  Where their bit of
+	 * GLOBAL_CTRL is enough they count for the host whenever perf counts anything.
 	 */
-	if (pmu.metrics) {
+	if (pmu.host_metrics && !pmu.metrics_alone) {
 		value = host_rdmsr(MSR_PERF_METRICS);
 		TEST_ASSERT(!value || (!shape->metrics && value == HOST_METRICS),
 			    "PERF_METRICS is %#lx", value);
@@ -1185,8 +1205,10 @@ TEST(guest_sees_nothing_of_the_guest_before)
 	int i, round, nr;
 
 	kvm_pin_this_task_to_pcpu(0);
-	a = pmu_vm_create(&a_vcpu, guest_fill_and_leave);
 	nr = shapes(shape);
+	/* It has all there is to be had. */
+	pmu_ask_for_metrics();
+	a = pmu_vm_create(&a_vcpu, guest_fill_and_leave);
 	for (i = 0; i < nr; i++)
 		vm[i] = watcher_create(&vcpu[i], &shape[i]);
 	vm[nr] = watcher_create_without_pmu(&vcpu[nr]);
@@ -1201,6 +1223,164 @@ TEST(guest_sees_nothing_of_the_guest_before)
 	for (i = 0; i <= nr; i++)
 		kvm_vm_free(vm[i]);
 	kvm_vm_free(a);
+}
+
+/*
+ * Fixed counter 3 and PERF_METRICS have values of perf's events, or of another guest, and
+ * nobody uses them now.  A guest that lacks either has RDPMC and GLOBAL_CTRL directly: it
+ * finds 0, and sets bits that enable nothing.
+ */
+enum leaver { TOPDOWN_EVENTS, LAST_VALUES, OTHER_GUEST, NR_LEAVERS };
+
+#define NR_SPARE_ROUNDS		4
+
+static void guest_read_spare(void)
+{
+	static const uint32_t index[] = { INTEL_RDPMC_FIXED | FIXED_SLOTS, INTEL_RDPMC_METRICS };
+	uint64_t value;
+	uint8_t vector;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(index); i++) {
+		if (!pmu_is_spare_index(index[i]))
+			continue;
+		value = -1;
+		vector = rdpmc_safe(index[i], &value);
+		__GUEST_ASSERT(!vector && !value, "RDPMC %#x: vector %u, value %#lx", index[i],
+			       vector, value);
+	}
+}
+
+static void guest_spare(void)
+{
+	const uint64_t ctrl = pmu_global_mask() | pmu_spare_bits();
+	uint32_t eax, ebx, ecx, edx;
+	int i;
+
+	guest_pmu_reset();
+	wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS);
+	GUEST_SYNC(0);
+	for (;;) {
+		/* The PMU changes hands on the way. */
+		cpuid(0, &eax, &ebx, &ecx, &edx);
+		guest_read_spare();
+
+		for (i = 0; i < NR_SPARE_ROUNDS; i++) {
+			GUEST_ASSERT_EQ(wrmsr_safe(MSR_CORE_PERF_GLOBAL_CTRL, ctrl), 0);
+			asm volatile("nop; nop; nop; nop; nop; nop; nop; nop");
+			/* A CPU of which bit 48 is enough has the guest's own there meanwhile. */
+			if (!pmu.metrics_alone)
+				guest_read_spare();
+			/* Not the counter itself, nor the metrics, nor a way to enable it. */
+			if (pmu.nr_fixed == FIXED_SLOTS) {
+				GUEST_ASSERT_EQ(rdmsr_safe(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS,
+							   &(uint64_t){ 0 }), GP_VECTOR);
+				GUEST_ASSERT_EQ(wrmsr_safe(MSR_CORE_PERF_FIXED_CTR_CTRL,
+							   FIXED_PMC_CTRL(FIXED_SLOTS, 2ull)),
+						GP_VECTOR);
+			}
+			GUEST_ASSERT_EQ(rdmsr_safe(MSR_PERF_METRICS, &(uint64_t){ 0 }), GP_VECTOR);
+			GUEST_ASSERT_EQ(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), pmu_global_mask());
+		}
+		GUEST_ASSERT_EQ(wrmsr_safe(MSR_CORE_PERF_GLOBAL_CTRL, ctrl), 0);
+		asm volatile("nop; nop; nop; nop; nop; nop; nop; nop");
+		GUEST_SYNC(1);
+		GUEST_ASSERT_EQ(rdmsr(MSR_CORE_PERF_GLOBAL_CTRL), pmu_global_mask());
+		GUEST_ASSERT_EQ(rdmsr(MSR_CORE_PERF_GLOBAL_STATUS) & pmu_spare_bits(), 0);
+	}
+}
+
+static void guest_counts_slots(void)
+{
+	for (;;) {
+		guest_pmu_reset();
+		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(FIXED_SLOTS, FIXED_PMC_KERNEL));
+		GUEST_MEASURE(pmu_global_ctrl_msr(), pmu_global_mask(), LOOPS, BLOCK_CPUID);
+		GUEST_ASSERT(rdmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS));
+		GUEST_ASSERT(rdmsr(MSR_PERF_METRICS));
+		GUEST_SYNC(0);
+	}
+}
+
+static void leave_values(enum leaver leaver, struct kvm_vcpu *other)
+{
+	int fd[NR_TOPDOWN];
+
+	switch (leaver) {
+	case TOPDOWN_EVENTS:
+		TEST_ASSERT(open_topdown(fd), "No topdown events");
+		host_burn(10000);
+		close_topdown(fd);
+		TEST_ASSERT(host_rdmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS),
+			    "perf's slots leave no value");
+		break;
+	case LAST_VALUES:
+		set_host_metrics_canary();
+		break;
+	default:
+		TEST_ASSERT(run(other), "The other guest is done");
+	}
+}
+
+static void check_spare(struct kvm_vcpu *vcpu, uint64_t spare, uint64_t mask)
+{
+	uint64_t ctrl = vcpu_get_msr(vcpu, MSR_CORE_PERF_GLOBAL_CTRL);
+	uint64_t status = vcpu_get_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS);
+
+	TEST_ASSERT_EQ(ctrl, mask);
+	TEST_ASSERT_EQ(status & spare, 0);
+	/* What has been saved can be restored, and no more than that. */
+	vcpu_set_msr(vcpu, MSR_CORE_PERF_GLOBAL_CTRL, ctrl);
+	vcpu_set_msr(vcpu, MSR_CORE_PERF_GLOBAL_STATUS, status);
+	TEST_ASSERT(!_vcpu_set_msr(vcpu, MSR_CORE_PERF_GLOBAL_CTRL, ctrl | spare),
+		    "Bits %#lx of GLOBAL_CTRL can be set", spare);
+	TEST_ASSERT_EQ(vcpu_get_msr(vcpu, MSR_PERF_METRICS), 0);
+}
+
+TEST(spare_counter_and_metrics_are_zero)
+{
+	struct kvm_vcpu *vcpu, *other_vcpu;
+	uint64_t spare, mask;
+	struct kvm_vm *vm, *other;
+	bool watchdog, for_all;
+	enum leaver leaver;
+	int i, round;
+
+	if (!require_mediated_and_msrs())
+		SKIP(return, NOT_MEDIATED);
+	for_all = pmu.metrics;
+	if (!pmu_ask_for_metrics())
+		return;
+
+	/* RDPMC is direct while the host has no event. */
+	watchdog = set_nmi_watchdog('0');
+	other = pmu_vm_create(&other_vcpu, guest_counts_slots);
+	for (i = 0; i < 3; i++) {
+		/* A VMM may ask for all, or get all without, and give the guest less. */
+		pmu.asks = i || for_all;
+		pmu.nr_fixed = i < 2 ? FIXED_SLOTS : FIXED_SLOTS + 1;
+		pmu.metrics = false;
+		spare = pmu_spare_bits();
+		mask = pmu_global_mask();
+		TEST_ASSERT_EQ(spare, GLOBAL_METRICS | (i < 2 ? BIT_ULL(32 + FIXED_SLOTS) : 0));
+		vm = pmu_vm_create(&vcpu, guest_spare);
+		TEST_ASSERT_EQ(pmu_run(vcpu), 0);
+
+		for (leaver = 0; leaver < NR_LEAVERS; leaver++) {
+			for (round = 0; round < 3; round++) {
+				leave_values(leaver, other_vcpu);
+				TEST_ASSERT_EQ(pmu_run(vcpu), 1);
+				check_spare(vcpu, spare, mask);
+			}
+		}
+		kvm_vm_free(vm);
+		if (!pmu.metrics_alone)
+			TEST_ASSERT_EQ(host_rdmsr(MSR_PERF_METRICS), 0);
+		TEST_ASSERT_EQ(host_rdmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS), 0);
+	}
+	kvm_vm_free(other);
+	if (watchdog)
+		set_nmi_watchdog('1');
 }
 
 /*

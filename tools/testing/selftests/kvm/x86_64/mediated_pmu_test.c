@@ -487,6 +487,47 @@ TEST(values_survive_migration)
 	kvm_vm_free(vm);
 }
 
+/* Use every @step-th counter, give it a value, and have it as long as there are runs. */
+static void guest_keep_some(int step)
+{
+	int c;
+
+	guest_pmu_reset();
+	for (c = 0; c < pmu.nr_gp; c += step) {
+		wrmsr(pmc_selector_msr(c), SELECT_NOTHING);
+		wrmsr(pmc_msr(c), value_of(c, step));
+	}
+	for (;;) {
+		GUEST_SYNC(0);
+		for (c = 0; c < pmu.nr_gp; c++)
+			GUEST_ASSERT_EQ(_rdpmc(pmc_rdpmc_index(c)),
+					c % step ? 0 : value_of(c, step));
+	}
+}
+
+/* What one vCPU does not use is no concern of the next one. */
+TEST(values_of_vcpus_that_use_different_counters)
+{
+	bool watchdog = set_nmi_watchdog('0');
+	struct kvm_vcpu *vcpus[3];
+	struct kvm_vm *vm;
+	int i, round;
+
+	kvm_pin_this_task_to_pcpu(0);
+	vm = vm_create_with_vcpus(ARRAY_SIZE(vcpus), guest_keep_some, vcpus);
+	sync_global_to_guest(vm, pmu);
+	for (i = 0; i < ARRAY_SIZE(vcpus); i++)
+		vcpu_args_set(vcpus[i], 1, i + 1);
+
+	for (round = 0; round < 5; round++) {
+		for (i = 0; i < ARRAY_SIZE(vcpus); i++)
+			pmu_run(vcpus[i]);
+	}
+	kvm_vm_free(vm);
+	if (watchdog)
+		set_nmi_watchdog('1');
+}
+
 TEST(values_of_vcpus_do_not_mix)
 {
 	struct kvm_vcpu *vcpus[3];
@@ -522,6 +563,63 @@ static void keep_values(void)
 	while (keep_values_step(vcpu, &salt))
 		;
 	kvm_vm_free(vm);
+}
+
+/*
+ * A counter that the guest writes to, but has not enabled: what it reads is what it wrote
+ * last, by RDPMC as well, which may be direct.  User space is not asked in between.  Once
+ * enabled, it goes on from there.
+ */
+static void guest_write_before_use(void)
+{
+	static const uint64_t values[] = { 1, 0x123456789abc, 0, 0xffff };
+	int c, i;
+
+	guest_pmu_reset();
+	/* With one of them enabled the PMU is in use. */
+	wrmsr(pmc_selector_msr(0), SELECT_NOTHING);
+	for (c = 1; c < pmu_nr_counters(); c++) {
+		for (i = 0; i < ARRAY_SIZE(values); i++) {
+			wrmsr(pmc_msr(c), values[i]);
+			GUEST_ASSERT_EQ(_rdpmc(pmc_rdpmc_index(c)), values[i]);
+			GUEST_ASSERT_EQ(rdmsr(pmc_msr(c)), values[i]);
+		}
+		if (pmc_is_fixed(c))
+			continue;
+
+		wrmsr(pmc_selector_msr(c), SELECT_NOTHING);
+		GUEST_ASSERT_EQ(_rdpmc(pmc_rdpmc_index(c)), 0xffff);
+		wrmsr(pmc_msr(c), 7);
+		GUEST_ASSERT_EQ(_rdpmc(pmc_rdpmc_index(c)), 7);
+		wrmsr(pmc_selector_msr(c), 0);
+	}
+	GUEST_DONE();
+}
+
+static void write_before_use(void)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	vm = pmu_vm_create(&vcpu, guest_write_before_use);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+}
+
+TEST(values_written_before_use)
+{
+	bool watchdog = set_nmi_watchdog('0');
+	struct canaries canaries;
+
+	write_before_use();
+	if (watchdog)
+		set_nmi_watchdog('1');
+	if (!pmu.mediated)
+		return;
+
+	canaries_open(&canaries);
+	write_before_use();
+	canaries_close(&canaries);
 }
 
 TEST(values_beside_host_events)
@@ -596,7 +694,7 @@ static void guest_check_rdpmc(uint32_t index, bool mine)
 	if (mine)
 		__GUEST_ASSERT(!vector && !value, "RDPMC %#x: vector %u, value %#lx",
 			       index, vector, value);
-	else
+	else if (vector || !pmu_is_spare_index(index) || value)
 		__GUEST_ASSERT(vector == GP_VECTOR,
 			       "RDPMC %#x of no counter: vector %u, value %#lx",
 			       index, vector, value);
@@ -624,6 +722,27 @@ static void guest_check_msr(uint32_t msr, bool mine, bool zero)
 	__GUEST_ASSERT(!vector || !mine, "WRMSR %#x: vector %u", msr, vector);
 	__GUEST_ASSERT(vector == GP_VECTOR || mine || zero,
 		       "WRMSR %#x of no counter: vector %u", msr, vector);
+}
+
+/* A bit of GLOBAL_CTRL: is it the guest's, and if it is not, does it come to nothing? */
+static void guest_check_global_bit(int bit)
+{
+	const uint32_t ctrl = pmu_global_ctrl_msr();
+	uint32_t eax, ebx, ecx, edx;
+	uint8_t vector = wrmsr_safe(ctrl, BIT_ULL(bit));
+	bool mine = pmu_global_mask() & BIT_ULL(bit);
+
+	if (mine) {
+		__GUEST_ASSERT(!vector && rdmsr(ctrl) == BIT_ULL(bit), "GLOBAL_CTRL bit %u", bit);
+	} else if (pmu_spare_bits() & BIT_ULL(bit) && !vector) {
+		/* GLOBAL_CTRL is direct, and after a VM-exit the bit is gone. */
+		cpuid(0, &eax, &ebx, &ecx, &edx);
+		GUEST_ASSERT_EQ(rdmsr(ctrl), 0);
+	} else {
+		__GUEST_ASSERT(vector == GP_VECTOR || (!pmu.intel && !rdmsr(ctrl)),
+			       "GLOBAL_CTRL bit %u of no counter: vector %u", bit, vector);
+	}
+	wrmsr(ctrl, 0);
 }
 
 static void guest_check_absent(void)
@@ -682,18 +801,8 @@ static void guest_check_absent(void)
 	}
 
 	/* No bit of GLOBAL_CTRL but the own ones. */
-	if (pmu.global) {
-		for (i = 0; i < 64; i++) {
-			mine = pmu_global_mask() & BIT_ULL(i);
-			__GUEST_ASSERT(wrmsr_safe(pmu_global_ctrl_msr(), BIT_ULL(i)) ==
-				       (mine ? 0 : GP_VECTOR) ||
-				       (!mine && !pmu.intel && !rdmsr(pmu_global_ctrl_msr())),
-				       "GLOBAL_CTRL bit %u", i);
-			if (!mine && !pmu.intel)
-				GUEST_ASSERT_EQ(rdmsr(pmu_global_ctrl_msr()) & BIT_ULL(i), 0);
-			wrmsr(pmu_global_ctrl_msr(), 0);
-		}
-	}
+	for (i = 0; i < 64 && pmu.global; i++)
+		guest_check_global_bit(i);
 }
 
 /* Used by the VMM as well: what is absent is so for a VMM's KVM_SET_CPUID2. */
@@ -801,6 +910,8 @@ TEST(no_pmu_after_cap_disable)
 	vm = vm_create(1);
 	vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
 	vcpu = vm_vcpu_add(vm, 0, guest_no_pmu);
+	/* Nothing is direct: all has to fault. */
+	pmu.host_fixed = 0;
 	sync_global_to_guest(vm, pmu);
 	pmu_run_to_done(vcpu);
 	kvm_vm_free(vm);
@@ -1021,13 +1132,13 @@ static void guest_slots(void)
 		GUEST_ASSERT(rdmsr(slots));
 		GUEST_ASSERT_EQ(guest_read_metrics(), 0);
 
-		/* and without slots, nothing does. */
+		/* and without slots, nothing does, if the CPU does not say otherwise. */
 		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(1, FIXED_PMC_KERNEL));
 		wrmsr(slots, value_of(0, 0));
 		wrmsr(MSR_PERF_METRICS, METRICS_BEFORE);
 		guest_measure(block, ctrl, all, LOOPS);
 		GUEST_ASSERT_EQ(rdmsr(slots), value_of(0, 0));
-		GUEST_ASSERT_EQ(guest_read_metrics(), METRICS_BEFORE);
+		GUEST_ASSERT_EQ(guest_read_metrics() == METRICS_BEFORE, !pmu.metrics_alone);
 
 		/* It overflows like any other. */
 		wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL,
@@ -1065,7 +1176,7 @@ TEST(slots_and_metrics_count)
 	struct canaries canaries;
 
 	/* Then absent_counters_fault says that there are none. */
-	if (!pmu_has_metrics())
+	if (!pmu_ask_for_metrics())
 		return;
 
 	run_slots();
@@ -1108,7 +1219,7 @@ TEST(metrics_do_not_decay_beside_host_events)
 	uint64_t alone, beside, loads;
 	int i, fd, a, b;
 
-	if (!pmu_has_metrics())
+	if (!pmu_ask_for_metrics())
 		return;
 
 	alone = metrics_of_many_exits(&loads);
@@ -1169,7 +1280,7 @@ TEST(filter_of_slots_denies_metrics)
 	struct ucall uc;
 	int i;
 
-	if (!pmu_has_metrics())
+	if (!pmu_ask_for_metrics())
 		return;
 
 	vm = pmu_vm_create(&vcpu, guest_slots_filtered);
@@ -1182,6 +1293,70 @@ TEST(filter_of_slots_denies_metrics)
 			    filters[i].allowed ? "" : "not ", uc.args[2], uc.args[3]);
 	}
 	kvm_vm_free(vm);
+}
+
+#define GLOBAL_WRITES	200
+
+/* Slots and metrics go on all the time, but for what the filter says. */
+static void guest_slots_running(void)
+{
+	int i;
+
+	guest_pmu_reset();
+	wrmsr(MSR_CORE_PERF_FIXED_CTR_CTRL, FIXED_PMC_CTRL(FIXED_SLOTS, FIXED_PMC_KERNEL));
+	for (;;) {
+		/* What it was, and what does not belong to the metrics, comes and goes. */
+		for (i = 0; i < GLOBAL_WRITES; i++)
+			wrmsr(pmu_global_ctrl_msr(), pmu_global_mask() & ~(uint64_t)(i & 1));
+		guest_measure(PLAIN, pmc_selector_msr(0), pmu_instructions() | SELECT_OS, LOOPS);
+		GUEST_ASSERT_EQ(rdmsr(pmu_global_ctrl_msr()), pmu_global_mask() & ~1ull);
+		GUEST_SYNC_ARGS(0, rdmsr(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS),
+				guest_read_metrics(), 0, 0);
+	}
+}
+
+/*
+ * A filter that denies slots comes while they and the metrics count.  The bit of the metrics
+ * in GLOBAL_CTRL does not get to hardware from then on, i.e. that register traps: they may go
+ * by that bit alone.
+ */
+TEST(filter_of_slots_stops_running_metrics)
+{
+	uint64_t slots = 0, metrics = 0, exits;
+	struct kvm_vcpu *vcpu;
+	bool watchdog, denied;
+	struct kvm_vm *vm;
+	struct ucall uc;
+	int i;
+
+	if (!pmu_ask_for_metrics())
+		return;
+
+	kvm_pin_this_task_to_pcpu(0);
+	/* GLOBAL_CTRL traps beside an event of the host, too. */
+	watchdog = set_nmi_watchdog('0');
+	vm = pmu_vm_create(&vcpu, guest_slots_running);
+	for (i = 0; i < 6; i++) {
+		denied = i & 1;
+		pmu_set_filter(vm, KVM_PMU_EVENT_DENY, 0, denied ? BIT(FIXED_SLOTS) : 0);
+		slots = vcpu_get_msr(vcpu, MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS);
+		metrics = vcpu_get_msr(vcpu, MSR_PERF_METRICS);
+		exits = vcpu_stat(vcpu, "exits");
+		run_to_sync(vcpu, &uc);
+		exits = vcpu_stat(vcpu, "exits") - exits;
+
+		TEST_ASSERT((uc.args[2] == slots) == denied,
+			    "Round %d: %lu slots, now %lu", i, slots, uc.args[2]);
+		TEST_ASSERT(uc.args[3] && (!denied || uc.args[3] == metrics),
+			    "Round %d: metrics %#lx, now %#lx", i, metrics, uc.args[3]);
+		/* The first has what is done once. */
+		TEST_ASSERT(denied ? exits >= GLOBAL_WRITES : !i || exits < GLOBAL_WRITES / 2,
+			    "Round %d: %lu exits of %u writes of GLOBAL_CTRL", i, exits,
+			    GLOBAL_WRITES);
+	}
+	kvm_vm_free(vm);
+	if (watchdog)
+		set_nmi_watchdog('1');
 }
 
 /* The metrics have overflowed, so the VMM says. */
@@ -1200,7 +1375,7 @@ TEST(overflow_of_metrics_is_restored)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
-	if (!pmu_has_metrics())
+	if (!pmu_ask_for_metrics())
 		return;
 
 	vm = pmu_vm_create(&vcpu, guest_metrics_overflown);
@@ -1244,9 +1419,10 @@ TEST(metrics_of_vmm)
 	if (!pmu.intel)
 		return;
 
-	TEST_ASSERT_EQ(kvm_msr_is_in_save_restore_list(MSR_PERF_METRICS), pmu.metrics);
+	/* A VMM that saves what is listed saves what any of its VMs may have. */
+	TEST_ASSERT_EQ(kvm_msr_is_in_save_restore_list(MSR_PERF_METRICS), pmu.host_metrics);
 	TEST_ASSERT_EQ(kvm_msr_is_in_save_restore_list(MSR_CORE_PERF_FIXED_CTR0 + FIXED_SLOTS),
-		       pmu.nr_fixed > FIXED_SLOTS);
+		       pmu.host_fixed > FIXED_SLOTS);
 
 	vm = pmu_vm_create(&vcpu, guest_slots);
 	check_metrics_for_vmm(vcpu, pmu.metrics);
@@ -1273,21 +1449,111 @@ TEST(metrics_of_vmm)
 	kvm_vm_free(vm);
 }
 
-/* A mediated PMU has what the host has, an emulated one what it always had. */
+static bool metrics_are_for_all(void)
+{
+	return !access("/sys/module/kvm_intel/parameters/mediated_pmu_metrics", R_OK) &&
+	       get_kvm_intel_param_bool("mediated_pmu_metrics");
+}
+
+/*
+ * A mediated PMU has what an emulated one always had, and may have what the host has: if
+ * the VMM asks for it, or by the module's parameter.
+ */
 TEST(fixed_counters_and_metrics_of_the_host)
 {
 	uint8_t nr = this_cpu_property(X86_PROPERTY_PMU_NR_FIXED_COUNTERS);
+	bool all = metrics_are_for_all();
+	int caps = kvm_check_cap(KVM_CAP_PMU_CAPABILITY);
+	bool metrics;
 
+	TEST_ASSERT(caps & KVM_PMU_CAP_DISABLE && !(caps & ~(KVM_PMU_CAP_DISABLE |
+							     KVM_PMU_CAP_METRICS)),
+		    "KVM_CAP_PMU_CAPABILITY is %#x", caps);
+	if (!pmu.mediated || !pmu.intel) {
+		TEST_ASSERT(!(caps & KVM_PMU_CAP_METRICS), "PERF_METRICS can be asked for");
+		TEST_ASSERT(!all && !pmu.metrics, "PERF_METRICS of an emulated PMU");
+	}
 	if (!pmu.intel)
 		return;
 
-	TEST_ASSERT_EQ(pmu.nr_fixed, min_t(int, nr, pmu.mediated ? 4 : 3));
-	if (!pmu.mediated)
-		TEST_ASSERT(!pmu.metrics, "PERF_METRICS of an emulated PMU");
-	else if (host_msr_fd() >= 0)
-		TEST_ASSERT_EQ(pmu.metrics,
-			       nr > FIXED_SLOTS && host_rdmsr(MSR_IA32_PERF_CAPABILITIES) &
-			       PMU_CAP_METRICS);
+	TEST_ASSERT_EQ(pmu.nr_fixed, min_t(int, nr, all ? 4 : 3));
+	TEST_ASSERT(!all || nr > FIXED_SLOTS, "PERF_METRICS without fixed counter 3");
+	if (!pmu.mediated || host_msr_fd() < 0)
+		return;
+
+	metrics = nr > FIXED_SLOTS && host_rdmsr(MSR_IA32_PERF_CAPABILITIES) & PMU_CAP_METRICS;
+	TEST_ASSERT_EQ(!!(caps & KVM_PMU_CAP_METRICS), metrics);
+	TEST_ASSERT_EQ(pmu.metrics, all && metrics);
+}
+
+static void guest_counts_fixed(int nr)
+{
+	uint64_t all = BIT_ULL(nr) - 1;
+
+	GUEST_ASSERT_EQ(pmu.nr_fixed, nr);
+	guest_pmu_reset();
+	guest_check_absent();
+	GUEST_ASSERT_EQ(wrmsr_safe(MSR_CORE_PERF_GLOBAL_CTRL, all << 32), 0);
+	if (pmu_has_metrics())
+		guest_slots();
+	GUEST_DONE();
+}
+
+/* A VM with KVM_PMU_CAP_METRICS or without, to which the VMM gives four fixed counters. */
+static void run_asking(uint64_t flags)
+{
+	const struct pmu before = pmu;
+	bool metrics = flags & KVM_PMU_CAP_METRICS || metrics_are_for_all();
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	uint64_t caps;
+	int i;
+
+	vm = vm_create(1);
+	/* What there is not is refused, and has no effect. */
+	for (i = 0; i < 64; i++) {
+		if (BIT_ULL(i) & ~(KVM_PMU_CAP_DISABLE | KVM_PMU_CAP_METRICS))
+			TEST_ASSERT(__vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY,
+						    BIT_ULL(i) | KVM_PMU_CAP_METRICS) == -1 &&
+				    errno == EINVAL, "Flag %d, errno %d", i, errno);
+	}
+	/* The last call says. */
+	if (!flags)
+		vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_METRICS);
+	vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, flags);
+
+	pmu.nr_fixed = metrics ? pmu.host_fixed : FIXED_SLOTS;
+	pmu.metrics = metrics;
+	vcpu = vm_vcpu_add(vm, 0, guest_counts_fixed);
+	sync_global_to_guest(vm, pmu);
+	vcpu_args_set(vcpu, 1, pmu.nr_fixed);
+
+	TEST_ASSERT(__vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_METRICS) == -1 &&
+		    errno == EINVAL, "The flag with a vCPU: errno %d", errno);
+
+	vcpu_set_cpuid_property(vcpu, X86_PROPERTY_PMU_NR_FIXED_COUNTERS, pmu.host_fixed);
+	caps = kvm_get_feature_msr(MSR_IA32_PERF_CAPABILITIES) | PMU_CAP_METRICS;
+	TEST_ASSERT_EQ(_vcpu_set_msr(vcpu, MSR_IA32_PERF_CAPABILITIES, caps), metrics);
+	pmu_run_to_done(vcpu);
+	kvm_vm_free(vm);
+	pmu = before;
+}
+
+TEST(metrics_for_who_asks)
+{
+	struct kvm_vm *vm;
+
+	if (!pmu.host_metrics) {
+		vm = vm_create(1);
+		TEST_ASSERT(__vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY,
+					    KVM_PMU_CAP_METRICS) == -1 && errno == EINVAL,
+			    "The flag without PERF_METRICS: errno %d", errno);
+		kvm_vm_free(vm);
+		return;
+	}
+
+	run_asking(KVM_PMU_CAP_METRICS);
+	run_asking(0);
 }
 
 int main(int argc, char *argv[])
