@@ -9,9 +9,7 @@
 	.text
 	.globl	_start
 _start:
-	mov	$PORT, %edx
-	mov	$(OPEN << 24 | WINDOW), %eax
-	out	%eax, %dx
+	window	OPEN
 	mov	$EXITS, %esi
 	cmpl	$1, (%rsp)		/* argc */
 	je	1f
@@ -20,11 +18,7 @@ _start:
 	cpuid
 	dec	%esi
 	jnz	1b
-	mov	$PORT, %edx
-	mov	$(CLOSE << 24 | WINDOW), %eax
-	out	%eax, %dx
-	mov	$60, %eax
-	xor	%edi, %edi
-	syscall
+	window	CLOSE
+	exit_0
 
 	.section .note.GNU-stack, "", @progbits

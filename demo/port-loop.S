@@ -11,18 +11,12 @@ _start:
 	mov	$172, %eax		/* iopl */
 	mov	$3, %edi
 	syscall
-	mov	$PORT, %edx
-	mov	$(OPEN << 24 | WINDOW), %eax
-	out	%eax, %dx
+	window	OPEN
 	mov	$EXITS, %esi
 1:	in	$0xed, %al
 	dec	%esi
 	jnz	1b
-	mov	$PORT, %edx
-	mov	$(CLOSE << 24 | WINDOW), %eax
-	out	%eax, %dx
-	mov	$60, %eax
-	xor	%edi, %edi
-	syscall
+	window	CLOSE
+	exit_0
 
 	.section .note.GNU-stack, "", @progbits

@@ -22,3 +22,18 @@
 
 #define STR(x)		STR_(x)
 #define STR_(x)		#x
+
+#ifdef __ASSEMBLER__
+/* Window WINDOW of the machine log: OPEN or CLOSE. */
+.macro window what
+	mov	$PORT, %edx
+	mov	$(\what << 24 | WINDOW), %eax
+	out	%eax, %dx
+.endm
+
+.macro exit_0
+	mov	$60, %eax
+	xor	%edi, %edi
+	syscall
+.endm
+#endif

@@ -39,12 +39,12 @@ def build(out):
     static = ["gcc", "-static", "-nostdlib", "-s", "-I", HERE]
     nolibc = ["-Os", "-Wall", "-Wextra", "-fno-asynchronous-unwind-tables", "-fno-stack-protector",
               "-isystem", NOLIBC, "-include", NOLIBC + "/nolibc.h"]
-    for name, words in (("region", ["region.S", IMAGE + "/workloads/block.S"]), ("cpuid-loop", ["cpuid-loop.S"]),
-                        ("port-loop", ["port-loop.S"]),
-                        ("around", nolibc + ["around.c", "-lgcc"]),
-                        ("selector-loop", nolibc + ["selector-loop.c", "-lgcc"])):
+    programs = (("region", ["region.S", IMAGE + "/workloads/block.S"]), ("cpuid-loop", ["cpuid-loop.S"]),
+                ("port-loop", ["port-loop.S"]), ("around", nolibc + ["around.c", "-lgcc"]),
+                ("selector-loop", nolibc + ["selector-loop.c", "-lgcc"]))
+    for name, words in programs:
         subprocess.run(static + ["-o", os.path.join(root, "usr", "bin", name)] + words, cwd=HERE, check=True)
-    files = "usr/bin/region\nusr/bin/cpuid-loop\nusr/bin/port-loop\nusr/bin/around\nusr/bin/selector-loop\n"
+    files = "".join(f"usr/bin/{name}\n" for name, _ in programs)
     cpio = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=root, check=True,
                           input=files.encode(), capture_output=True).stdout
     initrd = os.path.join(out, "l2.cpio")
