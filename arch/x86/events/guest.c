@@ -25,9 +25,13 @@
  * SHARED  the guest's values in   perf's events   get of the same guest: SHARED,
  *         counters that no event  outside guest   or GUEST if the guest has
  *         of perf uses, perf's    mode, the       enabled a counter that perf
- *         in the others           guest in it     uses; eviction: HOST
+ *         in the others           guest in it     uses; put: SHARED_STALE;
+ *                                                 eviction: HOST
  * STALE   a guest's values that   nothing: perf   get: GUEST;
  *         are saved already       has no events   eviction: HOST
+ * SHARED_ the guest's values, as  perf's events   get: SHARED, GUEST as in HOST;
+ * STALE   in SHARED, but they                     eviction: HOST
+ *         are saved already
  * ======  ======================  ==============  ==============================
  *
  * INIT is HOST before a guest has had the PMU for the first time, or after perf has
@@ -47,44 +51,38 @@
  * of both.  LVTPC is perf's.  So is GLOBAL_STATUS, i.e. the guest must not have it
  * directly: perf's NMI handler takes the guest's bits out before it looks at its own.
  *
+ * In state SHARED_STALE nobody makes the guest's counters count.  On Intel GLOBAL_CTRL has
+ * their bits neither outside guest mode nor in it: perf's masks have them for VM-entries of
+ * guests without the PMU.  On AMD GLOBAL_CTL does not have their bits.
+ *
  * What put and evict expect of the hypervisor's callback: the registers that it is
  * asked for are saved, 0 and disabled, and no status bit of the guest is set.  In state
- * GUEST, FIXED_CTR_CTRL and GLOBAL_CTRL are 0; in state SHARED so is the guest's part of
- * FIXED_CTR_CTRL.
+ * GUEST, FIXED_CTR_CTRL and GLOBAL_CTRL are 0; in states SHARED and SHARED_STALE so is the
+ * guest's part of FIXED_CTR_CTRL.
  *
  * An eviction comes before
  *  - perf enables the PMU for an event, in x86_pmu_enable(), by which every way
  *    goes: an event that is installed or scheduled in, rotation, the switch of a
- *    cgroup, the watchdog, a CPU that comes online.  In state SHARED, only if the event
- *    needs what the guest has.  Only the NMI handler does not go by there.  It restarts
+ *    cgroup, the watchdog, a CPU that comes online.  In states SHARED and SHARED_STALE,
+ *    only if the event needs what the guest has.  Only the NMI handler does not go by there.  It restarts
  *    events that are on counters already, or it finds that the PMU is a guest's and
  *    leaves it alone;
  *  - perf clears counters for a task that may use RDPMC, perf_clear_dirty_counters();
  *  - the hypervisor uses one of the values, or the vCPU leaves the CPU (it may put
- *    the PMU into state STALE instead).
+ *    the PMU into state STALE or SHARED_STALE instead).
  *
- * Whose an interrupt is that comes after its counter has changed hands is decided in
- * one place, the hypervisor's record of PMIs: perf_guest_handle_mediated_pmi().
+ * perf's events are stopped and started in guest_events.c, interrupts are in guest_pmi.c.
  */
-#include <linux/delay.h>
 #include <linux/export.h>
 #include <linux/perf_event.h>
 #include <linux/perf_guest.h>
 
 #include <asm/apic.h>
-#include <asm/hardirq.h>
 #include <asm/intel_pt.h>
-#include <asm/irq_vectors.h>
 #include <asm/msr.h>
 #include <asm/perf_guest.h>
 
-#include "perf_event.h"
-
-/* How long to wait for the NMI of an overflow that is seen already, in us. */
-#define X86_GUEST_PMU_NMI_WAIT	50
-
-/* How long to wait for an interrupt that may not come, in us. */
-#define X86_GUEST_PMU_PROBE_WAIT	5
+#include "guest.h"
 
 /*
  * Can the core PMU be handed to guests?  The overflow status has to be among what
@@ -111,16 +109,6 @@ bool __init x86_guest_pmu_capable(void)
 	}
 }
 
-static bool is_intel(void)
-{
-	return boot_cpu_data.x86_vendor == X86_VENDOR_INTEL;
-}
-
-static struct x86_guest_pmu *this_guest_pmu(void)
-{
-	return this_cpu_ptr(&cpu_hw_events.guest);
-}
-
 /* The transitions of the table above, plus those of a CPU that goes or comes. */
 static const u8 x86_guest_pmu_next[] = {
 #define TO(state)	BIT(X86_GUEST_PMU_##state)
@@ -128,8 +116,9 @@ static const u8 x86_guest_pmu_next[] = {
 	[X86_GUEST_PMU_HOST]	= TO(GUEST) | TO(SHARED) | TO(INIT),
 	[X86_GUEST_PMU_GUEST]	= TO(PARKED) | TO(SHARED) | TO(HOST),
 	[X86_GUEST_PMU_PARKED]	= TO(GUEST) | TO(STALE) | TO(HOST),
-	[X86_GUEST_PMU_SHARED]	= TO(GUEST) | TO(SHARED) | TO(HOST),
+	[X86_GUEST_PMU_SHARED]	= TO(GUEST) | TO(SHARED) | TO(SHARED_STALE) | TO(HOST),
 	[X86_GUEST_PMU_STALE]	= TO(GUEST) | TO(HOST),
+	[X86_GUEST_PMU_SHARED_STALE] = TO(GUEST) | TO(SHARED) | TO(SHARED_STALE) | TO(HOST),
 #undef TO
 };
 
@@ -163,12 +152,19 @@ bool x86_guest_pmu_owns(void)
 	return state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED;
 }
 
-/* In state SHARED, the guest's registers: perf is to do without. */
+/* Has a guest some of the registers, beside perf's events? */
+static bool x86_guest_pmu_is_beside(const struct x86_guest_pmu *guest)
+{
+	return guest->state == X86_GUEST_PMU_SHARED ||
+	       guest->state == X86_GUEST_PMU_SHARED_STALE;
+}
+
+/* Those registers: perf is to do without. */
 u64 x86_guest_pmu_shared_regs(void)
 {
 	struct x86_guest_pmu *guest = this_guest_pmu();
 
-	return guest->state == X86_GUEST_PMU_SHARED ? guest->regs : 0;
+	return x86_guest_pmu_is_beside(guest) ? guest->regs : 0;
 }
 
 /* This CPU's PMU may have anything enabled from now on; no guest has it. */
@@ -198,235 +194,54 @@ void x86_guest_pmu_reset(void)
  *
  * Context: The answer holds as long as neither interrupts nor preemption come in
  *	    between.
- * Return: A structure that only perf may change.
+ * Return: A structure that only perf may change, i.e. x86_guest_pmu_unpark() and
+ *	   x86_guest_pmu_park().
  */
-const struct x86_guest_pmu *x86_guest_pmu(void)
+struct x86_guest_pmu *x86_guest_pmu(void)
 {
 	return raw_cpu_ptr(&cpu_hw_events.guest);
 }
 EXPORT_SYMBOL_GPL(x86_guest_pmu);
-
-static u64 x86_guest_pmu_status(void)
-{
-	u64 status;
-
-	rdmsrl(is_intel() ? MSR_CORE_PERF_GLOBAL_STATUS :
-			    MSR_AMD64_PERF_CNTR_GLOBAL_STATUS, status);
-	return status;
-}
-
-static u64 x86_guest_pmu_counters(void)
-{
-	return x86_pmu.cntr_mask64 | x86_pmu.fixed_cntr_mask64 << INTEL_PMC_IDX_FIXED;
-}
-
-/*
- * PERF_HES_ARCH marks those events that are to stay stopped, e.g. because they were
- * throttled, as it does in x86_pmu_enable().  These are brought up to date as well,
- * as the guest will overwrite their counters.  Returns GLOBAL_STATUS.
- */
-static u64 x86_guest_pmu_stop_events(struct cpu_hw_events *cpuc)
-{
-	int i, us;
-	u64 status;
-
-	perf_pmu_disable(x86_get_pmu(smp_processor_id()));
-	status = x86_guest_pmu_status();
-
-	/*
-	 * The NMI of an overflow may come late.  Once its event is stopped there would
-	 * be no sample for it, so wait for it here, as AMD's perf does when it disables
-	 * the PMU; the handler clears the status bits.  In the unlikely case that it
-	 * does not come, have another one do its work.
-	 */
-	for (us = 0; is_intel() && us < 2 * X86_GUEST_PMU_NMI_WAIT; us++) {
-		if (likely(!(status & x86_guest_pmu_counters())))
-			break;
-		if (us == X86_GUEST_PMU_NMI_WAIT)
-			__apic_send_IPI(smp_processor_id(), NMI_VECTOR);
-		udelay(1);
-		status = x86_guest_pmu_status();
-	}
-
-	for (i = 0; i < cpuc->n_events; i++) {
-		struct perf_event *event = cpuc->event_list[i];
-
-		if (event->hw.state & PERF_HES_STOPPED)
-			event->hw.state |= PERF_HES_ARCH;
-
-		event->pmu->stop(event, PERF_EF_UPDATE);
-	}
-
-	return status;
-}
-
-static void x86_guest_pmu_start_events(struct cpu_hw_events *cpuc)
-{
-	int i;
-
-	for (i = 0; i < cpuc->n_events; i++) {
-		struct perf_event *event = cpuc->event_list[i];
-
-		/*
-		 * An event that stays stopped may be started without a reload
-		 * later, so its counter has to be right from now on.
-		 */
-		if (event->hw.state & PERF_HES_ARCH)
-			static_call(x86_pmu_set_period)(event);
-		else
-			event->pmu->start(event, PERF_EF_RELOAD);
-	}
-
-	perf_pmu_enable(x86_get_pmu(smp_processor_id()));
-}
-
-/* The fields of FIXED_CTR_CTRL for the fixed counters among @regs. */
-static u64 x86_guest_pmu_fixed_fields(u64 regs)
-{
-	u64 mask = 0;
-	int i;
-
-	for (i = 0; i < x86_pmu_num_counters_fixed(NULL); i++) {
-		if (regs & BIT_ULL(INTEL_PMC_IDX_FIXED + i))
-			mask |= intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
-	}
-
-	return mask;
-}
-
-/*
- * perf keeps track of the controls that it has written itself.  Firmware or a
- * previous kernel may have left something enabled in the others, where a guest's
- * GLOBAL_CTRL would make it count.
- */
-static void x86_guest_pmu_zero_controls(struct cpu_hw_events *cpuc, bool global_is_zero)
-{
-	bool init = cpuc->guest.state == X86_GUEST_PMU_INIT;
-	int i;
-
-	if (!global_is_zero)
-		wrmsrl(is_intel() ? MSR_CORE_PERF_GLOBAL_CTRL :
-				    MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
-
-	/*
-	 * Stopping an event on a fixed counter leaves it enabled in the register
-	 * until the PMU is enabled again, which it is not for a guest.
-	 */
-	if (is_intel() && (init || cpuc->active_fixed_ctrl_val)) {
-		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
-		cpuc->active_fixed_ctrl_val = 0;
-	}
-
-	if (!init)
-		return;
-
-	for_each_set_bit(i, x86_pmu.cntr_mask, X86_PMC_IDX_MAX)
-		wrmsrl(x86_pmu_config_addr(i), 0);
-}
-
-/* The counters that perf's events are on; the metrics go with the counter of slots. */
-static u64 x86_guest_pmu_host_counters(struct cpu_hw_events *cpuc)
-{
-	u64 counters = 0;
-	int i;
-
-	for (i = 0; i < cpuc->n_events; i++)
-		counters |= x86_pmu_event_counters(&cpuc->event_list[i]->hw, cpuc->assign[i]);
-
-	if (counters & BIT_ULL(INTEL_PMC_IDX_FIXED_SLOTS))
-		counters |= X86_GUEST_PMU_METRICS;
-
-	return counters;
-}
-
-static void x86_guest_pmu_zero(u64 regs)
-{
-	u64 counters = regs & x86_guest_pmu_counters();
-	int i;
-
-	for_each_set_bit(i, (unsigned long *)&counters, X86_PMC_IDX_MAX)
-		wrmsrl(i < INTEL_PMC_IDX_FIXED ? x86_pmu_event_addr(i) :
-			x86_pmu_fixed_ctr_addr(i - INTEL_PMC_IDX_FIXED), 0);
-
-	if (regs & X86_GUEST_PMU_METRICS && x86_pmu.intel_cap.perf_metrics)
-		wrmsrl(MSR_PERF_METRICS, 0);
-}
-
-/*
- * What a guest has not asked for reads 0.  Counters that are not 0 are those of perf's
- * events, and those that perf knows as dirty.
- */
-static void x86_guest_pmu_zero_others(struct cpu_hw_events *cpuc, u64 regs)
-{
-	u64 *dirty = (u64 *)cpuc->dirty, counters;
-
-	BUILD_BUG_ON(sizeof(cpuc->dirty) != sizeof(u64));
-
-	/* perf always has the bit of the metrics in GLOBAL_CTRL: they may count. */
-	counters = *dirty | x86_guest_pmu_host_counters(cpuc) | X86_GUEST_PMU_METRICS;
-	if (cpuc->guest.state == X86_GUEST_PMU_INIT)
-		counters = X86_GUEST_PMU_ALL;
-
-	*dirty = 0;
-	x86_guest_pmu_zero(counters & ~regs);
-}
-
-/* The registers of perf's events; all if one of them needs more than counters. */
-static u64 x86_guest_pmu_wanted_by_host(struct cpu_hw_events *cpuc)
-{
-	int i;
-
-	for (i = 0; i < cpuc->n_events; i++) {
-		/*
-		 * PEBS has more registers than these, and its buffer is the host's.  As
-		 * the events are stopped, cpuc->pebs_enabled does not tell.  With the
-		 * counter of slots go the metrics.
-		 */
-		if (cpuc->event_list[i]->attr.precise_ip ||
-		    cpuc->assign[i] >= INTEL_PMC_IDX_FIXED_SLOTS)
-			return X86_GUEST_PMU_ALL;
-	}
-
-	return x86_guest_pmu_host_counters(cpuc);
-}
-
-/*
- * Have perf's events stand still in guest mode by themselves.  On AMD those that exclude
- * guests are HostOnly already; those that yield to guests are made so.
- */
-static void x86_guest_pmu_confine_events(struct cpu_hw_events *cpuc)
-{
-	int i;
-
-	if (is_intel())
-		return;
-
-	for (i = 0; i < cpuc->n_events; i++) {
-		struct hw_perf_event *hwc = &cpuc->event_list[i]->hw;
-
-		if (hwc->config & AMD64_EVENTSEL_HOSTONLY)
-			continue;
-
-		hwc->config |= AMD64_EVENTSEL_HOSTONLY;
-		if (!(hwc->state & PERF_HES_STOPPED))
-			__x86_pmu_enable_event(hwc, ARCH_PERFMON_EVENTSEL_ENABLE);
-	}
-}
 
 static u64 x86_guest_pmu_host_ctrl(struct cpu_hw_events *cpuc)
 {
 	return hybrid(cpuc->pmu, intel_ctrl) & ~cpuc->intel_ctrl_guest_mask;
 }
 
+/*
+ * Keep perf from enabling counters that are a guest's, @regs, and if they are @stale
+ * VM-entries without the PMU, too.  AMD has no such masks.
+ */
+static void x86_guest_pmu_set_masks(struct cpu_hw_events *cpuc, u64 regs, bool stale)
+{
+	u64 old = x86_guest_pmu_is_beside(&cpuc->guest) ? cpuc->guest.regs : 0;
+
+	cpuc->intel_ctrl_guest_mask = (cpuc->intel_ctrl_guest_mask & ~old) | regs;
+	cpuc->intel_ctrl_host_mask = (cpuc->intel_ctrl_host_mask & ~old) | (stale ? regs : 0);
+}
+
 /* Enter state SHARED, or have more registers in it. */
 static void x86_guest_pmu_set_shared(struct cpu_hw_events *cpuc, u64 regs, u64 ctrl,
 				     x86_guest_pmu_evict_t evict)
 {
-	/* Keep perf from enabling those that are the guest's.  AMD has no such mask. */
-	cpuc->intel_ctrl_guest_mask |= regs;
+	x86_guest_pmu_set_masks(cpuc, regs, false);
 	cpuc->guest.host_ctrl = x86_guest_pmu_host_ctrl(cpuc);
 	cpuc->guest.ctrl = ctrl;
 	x86_guest_pmu_set(&cpuc->guest, X86_GUEST_PMU_SHARED, regs, evict);
+}
+
+/* In state SHARED_STALE: others than @regs are not worth keeping. */
+static void x86_guest_pmu_keep_stale(struct cpu_hw_events *cpuc, u64 regs)
+{
+	struct x86_guest_pmu *guest = &cpuc->guest;
+	u64 others = guest->regs & ~regs;
+
+	if (guest->state != X86_GUEST_PMU_SHARED_STALE || !others)
+		return;
+
+	guest->evict(others);
+	x86_guest_pmu_set_masks(cpuc, guest->regs & regs, true);
+	x86_guest_pmu_set(guest, X86_GUEST_PMU_SHARED_STALE, guest->regs & regs, guest->evict);
 }
 
 /* Perf has events here, which run.  If they can go on then the state is SHARED. */
@@ -436,7 +251,7 @@ static bool x86_guest_pmu_share(struct cpu_hw_events *cpuc,
 				x86_guest_pmu_evict_t evict)
 {
 	struct x86_guest_pmu *guest = &cpuc->guest;
-	u64 host, regs, ctrl;
+	u64 host, regs, added;
 
 	/* What is enabled without an event is not known. */
 	if (guest->state == X86_GUEST_PMU_INIT)
@@ -446,21 +261,23 @@ static bool x86_guest_pmu_share(struct cpu_hw_events *cpuc,
 	if (host == X86_GUEST_PMU_ALL || request->enabled & host)
 		return false;
 
-	regs = guest->regs | (request->used & ~host);
-	grant->missing = regs & ~guest->regs;
+	regs = request->used & ~host;
+	x86_guest_pmu_keep_stale(cpuc, regs);
+	regs |= guest->regs;
+	added = regs & ~guest->regs;
+	grant->missing = guest->state == X86_GUEST_PMU_SHARED ? added : regs;
 
-	if (guest->state == X86_GUEST_PMU_SHARED) {
-		/* Bits of the new ones have been perf's until now, on AMD. */
-		ctrl = guest->ctrl | (is_intel() ? 0 : grant->missing);
-		x86_guest_pmu_set_shared(cpuc, regs, ctrl, evict);
-	} else {
+	if (guest->state == X86_GUEST_PMU_HOST) {
+		guest->ctrl = 0;
 		x86_guest_pmu_confine_events(cpuc);
-		/* On AMD all bits may be set. */
-		x86_guest_pmu_set_shared(cpuc, regs, is_intel() ? 0 : X86_GUEST_PMU_ALL, evict);
 	}
 
+	/* On AMD, bits of the new ones may be set or not: have them written. */
+	x86_guest_pmu_set_shared(cpuc, regs, !is_intel() && added ? X86_GUEST_PMU_ALL :
+								    guest->ctrl, evict);
+
 	/* Before the guest's selectors are enabled. */
-	if (is_intel())
+	if (is_intel() && added)
 		wrmsrl(MSR_CORE_PERF_GLOBAL_CTRL, guest->host_ctrl);
 
 	return true;
@@ -473,6 +290,8 @@ static void x86_guest_pmu_take(struct cpu_hw_events *cpuc, u64 regs,
 	struct x86_guest_pmu *guest = &cpuc->guest;
 	bool init = guest->state == X86_GUEST_PMU_INIT;
 	bool global_is_zero;
+
+	x86_guest_pmu_keep_stale(cpuc, regs);
 
 	grant->missing = regs;
 	if (guest->state == X86_GUEST_PMU_PARKED || guest->state == X86_GUEST_PMU_SHARED)
@@ -496,8 +315,8 @@ static void x86_guest_pmu_take(struct cpu_hw_events *cpuc, u64 regs,
 	}
 
 	/* Not before perf's events are stopped: NMIs enable what is not in the mask. */
-	if (guest->state == X86_GUEST_PMU_SHARED) {
-		cpuc->intel_ctrl_guest_mask &= ~guest->regs;
+	if (x86_guest_pmu_is_beside(guest)) {
+		x86_guest_pmu_set_masks(cpuc, 0, false);
 		/* Written below. */
 		cpuc->fixed_ctrl_val &= ~x86_guest_pmu_fixed_fields(guest->regs);
 	}
@@ -576,7 +395,8 @@ EXPORT_SYMBOL_GPL(x86_guest_pmu_get);
  * @ctrl: the guest's bits of GLOBAL_CTL, on AMD, or its fields of FIXED_CTR_CTRL, on
  *	Intel, of registers that it has
  *
- * Context: Interrupts off, in state SHARED.  Does nothing if it is set already.
+ * Context: Interrupts off, in state SHARED or SHARED_STALE.  Does nothing if it is set
+ *	    already.
  */
 void x86_guest_pmu_set_ctrl(u64 ctrl)
 {
@@ -614,116 +434,21 @@ u64 x86_guest_pmu_global_ctl(u64 host)
 {
 	struct x86_guest_pmu *guest = this_guest_pmu();
 
-	if (guest->state != X86_GUEST_PMU_SHARED)
+	if (!x86_guest_pmu_is_beside(guest))
 		return host;
 
 	return (host & ~guest->regs) | (READ_ONCE(guest->ctrl) & guest->regs);
 }
 
-/*
- * An NMI in state SHARED.  Guest mode is over, so that no counter of the guest runs: take
- * all of its status bits, once.  They are cleared before LVTPC is unmasked, because some
- * hardware raises the interrupt anew otherwise.
- */
-enum x86_guest_nmi x86_guest_pmu_take_status(void)
-{
-	struct x86_guest_pmu *guest = this_guest_pmu();
-	u64 status, taken;
-	bool part;
-
-	if (guest->state != X86_GUEST_PMU_SHARED)
-		return X86_GUEST_NMI_NONE;
-
-	status = x86_guest_pmu_status();
-	taken = status & guest->regs;
-	if (!taken)
-		return X86_GUEST_NMI_NONE;
-
-	/*
-	 * Intel's LVTPC is masked: one of perf's events that overflows now raises no
-	 * interrupt.  Let none run until it is unmasked, and see whether one has.
-	 */
-	if (is_intel()) {
-		wrmsrl(MSR_CORE_PERF_GLOBAL_CTRL, 0);
-		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, taken);
-		apic_write(APIC_LVTPC, APIC_DM_NMI);
-		status = x86_guest_pmu_status();
-		/* Interrupts of branch traces have no status bit. */
-		part = status || intel_bts_is_active();
-	} else {
-		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, taken);
-		amd_pmu_expect_late_nmi();
-		part = status != taken;
-	}
-
-	inc_irq_stat(perf_guest_mediated_pmis);
-	/* If perf's events have overflowed, too, then another NMI may be under way. */
-	perf_guest_handle_mediated_pmi(taken, part);
-	if (part)
-		return X86_GUEST_NMI_PART;
-
-	if (is_intel() && this_cpu_read(cpu_hw_events.enabled))
-		wrmsrl(MSR_CORE_PERF_GLOBAL_CTRL, guest->host_ctrl);
-	return X86_GUEST_NMI_ALL;
-}
-
-/**
- * x86_guest_pmu_set_lvtpc - follow the guest's virtual LVTPC
- * @lvtpc: only the mask bit is used
- *
- * Context: Interrupts off, in state GUEST.
- */
-void x86_guest_pmu_set_lvtpc(u32 lvtpc)
-{
-	apic_write(APIC_LVTPC, PERF_GUEST_MEDIATED_PMI_VECTOR |
-			       APIC_DM_FIXED | (lvtpc & APIC_LVT_MASKED));
-}
-EXPORT_SYMBOL_GPL(x86_guest_pmu_set_lvtpc);
-
-/*
- * The interrupt for a guest's overflows has come.  It may be that of the host's traces:
- * PT's has a status bit, for BTS its buffer tells.  The PMU may be perf's again.  Called
- * with interrupts off.  Returns whether it was theirs, and theirs only.
- */
-bool x86_guest_pmu_handle_trace(void)
-{
-	bool handled = false;
-	u64 status;
-
-	if (!is_intel() || !(intel_pt_is_active() || intel_bts_is_active()))
-		return false;
-
-	status = x86_guest_pmu_status();
-	if (status & GLOBAL_STATUS_TRACE_TOPAPMI) {
-		wrmsrl(MSR_CORE_PERF_GLOBAL_OVF_CTRL, GLOBAL_STATUS_TRACE_TOPAPMI);
-		if (!perf_guest_handle_intel_pt_intr())
-			intel_pt_interrupt();
-		handled = true;
-	}
-
-	intel_bts_disable_local();
-	if (intel_bts_interrupt())
-		handled = true;
-	intel_bts_enable_local();
-
-	if (!handled || status & x86_guest_pmu_counters())
-		return false;
-
-	/* It was not masked, but is by now.  If perf has the PMU again then this is done. */
-	if (x86_guest_pmu_owns())
-		x86_guest_pmu_set_lvtpc(0);
-	return true;
-}
-
-/* The guest's values are out of the registers: the state is HOST or STALE. */
+/* The guest's values are saved: the state is HOST, STALE or SHARED_STALE. */
 static void x86_guest_pmu_give_back(enum x86_guest_pmu_state to, u64 regs,
 				    x86_guest_pmu_evict_t evict)
 {
 	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
 	enum x86_guest_pmu_state from = cpuc->guest.state;
 
-	if (from == X86_GUEST_PMU_SHARED)
-		cpuc->intel_ctrl_guest_mask &= ~cpuc->guest.regs;
+	if (x86_guest_pmu_is_beside(&cpuc->guest))
+		x86_guest_pmu_set_masks(cpuc, regs, true);
 
 	x86_guest_pmu_set(&cpuc->guest, to, regs, evict);
 
@@ -765,6 +490,7 @@ bool x86_guest_pmu_make_room(void)
 	case X86_GUEST_PMU_HOST:
 		return true;
 	case X86_GUEST_PMU_SHARED:
+	case X86_GUEST_PMU_SHARED_STALE:
 		if (!cpuc->n_added)
 			return true;
 
@@ -789,8 +515,8 @@ bool x86_guest_pmu_make_room(void)
  *	registers, for a VM-entry of the same guest that will follow soon.  Nothing
  *	may count.  The result is PARKED if perf has no events here, else SHARED, and
  *	then @evict has been called for the registers that perf wants.
- *	X86_GUEST_PMU_STALE, from state PARKED: all values are saved, and what is left
- *	of them may stay.
+ *	X86_GUEST_PMU_STALE, from state PARKED or SHARED: all values are saved, and what
+ *	is left of them may stay.  The result is STALE, or SHARED_STALE from SHARED.
  * @evict: is called later if somebody else needs the registers
  *
  * Context: Interrupts off, since x86_guest_pmu_get() for PARKED.
@@ -802,6 +528,12 @@ void x86_guest_pmu_put(enum x86_guest_pmu_state to, x86_guest_pmu_evict_t evict)
 	lockdep_assert_irqs_disabled();
 
 	if (to == X86_GUEST_PMU_STALE) {
+		if (cpuc->guest.state == X86_GUEST_PMU_SHARED) {
+			to = X86_GUEST_PMU_SHARED_STALE;
+			/* GuestOnly does not tell guests apart. */
+			if (!is_intel())
+				x86_guest_pmu_set_ctrl(0);
+		}
 		x86_guest_pmu_give_back(to, cpuc->guest.regs, evict);
 		/* User space may read counters now: perf evicts only before it may. */
 		if (cr4_read_shadow() & X86_CR4_PCE)
@@ -838,46 +570,3 @@ void x86_guest_pmu_evict(void)
 	x86_guest_pmu_give_back(X86_GUEST_PMU_HOST, 0, NULL);
 }
 EXPORT_SYMBOL_GPL(x86_guest_pmu_evict);
-
-static void x86_guest_pmu_probe_evicted(u64 regs) { }
-
-/**
- * x86_guest_pmu_probe_status_set - does setting a bit of GLOBAL_STATUS raise a PMI?
- *
- * AMD's manual says that it does not, Intel's says nothing.  To be called before guests
- * make use of it.
- *
- * Context: Interrupts off, no PMU of a guest that runs.
- * Return: Whether it does.  Then there is an interrupt now, by the guests' vector.
- */
-bool x86_guest_pmu_probe_status_set(void)
-{
-	static const struct x86_guest_pmu_request alone = { .enabled = X86_GUEST_PMU_ALL };
-	u32 set = is_intel() ? MSR_CORE_PERF_GLOBAL_STATUS_SET :
-			       MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_SET;
-	u32 clear = is_intel() ? MSR_CORE_PERF_GLOBAL_OVF_CTRL :
-				 MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR;
-	struct x86_guest_pmu_grant grant;
-	bool raises;
-
-	lockdep_assert_irqs_disabled();
-
-	x86_guest_pmu_evict();
-	x86_guest_pmu_get(&alone, &grant, x86_guest_pmu_probe_evicted);
-	x86_guest_pmu_set_lvtpc(0);
-
-	/* It may depend on the counter's own control. */
-	wrmsrl(x86_pmu_config_addr(0), ARCH_PERFMON_EVENTSEL_INT);
-	wrmsrl(clear, BIT_ULL(0));
-	wrmsrl(set, BIT_ULL(0));
-	udelay(X86_GUEST_PMU_PROBE_WAIT);
-	raises = lapic_vector_set_in_irr(PERF_GUEST_MEDIATED_PMI_VECTOR);
-	wrmsrl(clear, BIT_ULL(0));
-	wrmsrl(x86_pmu_config_addr(0), 0);
-
-	x86_guest_pmu_put(X86_GUEST_PMU_PARKED, x86_guest_pmu_probe_evicted);
-	x86_guest_pmu_evict();
-
-	return raises;
-}
-EXPORT_SYMBOL_GPL(x86_guest_pmu_probe_status_set);

@@ -16,12 +16,13 @@ enum x86_guest_pmu_state {
 	X86_GUEST_PMU_PARKED,
 	X86_GUEST_PMU_SHARED,
 	X86_GUEST_PMU_STALE,
+	X86_GUEST_PMU_SHARED_STALE,
 };
 
 /*
  * Save the guest's values of the registers in @regs and leave these registers
- * disabled and 0, with no overflow status of them; in state STALE the values are
- * saved already.  Called with interrupts off.
+ * disabled and 0, with no overflow status of them; in states STALE and SHARED_STALE the
+ * values are saved already.  Called with interrupts off.
  */
 typedef void (*x86_guest_pmu_evict_t)(u64 regs);
 
@@ -35,10 +36,10 @@ typedef void (*x86_guest_pmu_evict_t)(u64 regs);
 /*
  * @state:	what the registers hold
  * @regs:	the registers that hold values of a guest; none in states INIT and HOST
- * @ctrl:	in state SHARED, the guest's part of the control register that both use
- *		at the same time: GLOBAL_CTL on AMD, FIXED_CTR_CTRL on Intel
+ * @ctrl:	in states SHARED and SHARED_STALE, the guest's part of the control register
+ *		that both use at the same time: GLOBAL_CTL on AMD, FIXED_CTR_CTRL on Intel
  * @host_ctrl:	in state SHARED on Intel, GLOBAL_CTRL outside guest mode
- * @evict:	saves and clears @regs
+ * @evict:	saves and clears @regs; NULL in state GUEST until the first VM-exit
  */
 struct x86_guest_pmu {
 	enum x86_guest_pmu_state	state;
@@ -99,7 +100,7 @@ bool x86_guest_pmu_handle_trace(void);
 void x86_guest_pmu_reset(void);
 void x86_guest_pmu_forget(void);
 
-const struct x86_guest_pmu *x86_guest_pmu(void);
+struct x86_guest_pmu *x86_guest_pmu(void);
 bool x86_guest_pmu_get(const struct x86_guest_pmu_request *request,
 		       struct x86_guest_pmu_grant *grant, x86_guest_pmu_evict_t evict);
 void x86_guest_pmu_put(enum x86_guest_pmu_state to, x86_guest_pmu_evict_t evict);
@@ -107,6 +108,33 @@ void x86_guest_pmu_evict(void);
 void x86_guest_pmu_set_ctrl(u64 ctrl);
 void x86_guest_pmu_set_lvtpc(u32 lvtpc);
 bool x86_guest_pmu_probe_status_set(void);
+
+/*
+ * The two transitions that are all there is to do at most VM-entries and VM-exits.  Called
+ * with interrupts off.  If they return false then x86_guest_pmu_get() and
+ * x86_guest_pmu_put() have to be called.
+ */
+static inline bool x86_guest_pmu_unpark(struct x86_guest_pmu *guest,
+					const struct x86_guest_pmu_request *request)
+{
+	if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU) ||
+	    guest->state != X86_GUEST_PMU_PARKED || request->all & ~guest->regs)
+		return false;
+
+	WRITE_ONCE(guest->state, X86_GUEST_PMU_GUEST);
+	return true;
+}
+
+static inline bool x86_guest_pmu_park(struct x86_guest_pmu *guest)
+{
+	/* Not since it was taken from perf, which may have events here. */
+	if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU) ||
+	    guest->state != X86_GUEST_PMU_GUEST || !guest->evict)
+		return false;
+
+	WRITE_ONCE(guest->state, X86_GUEST_PMU_PARKED);
+	return true;
+}
 
 #else
 

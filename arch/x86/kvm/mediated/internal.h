@@ -18,7 +18,7 @@
 #define KVM_MEDIATED_PMU_NR_COUNTERS	(KVM_MAX_NR_GP_COUNTERS + KVM_MAX_NR_FIXED_COUNTERS)
 
 /*
- * State STALE: what is in this CPU's registers.  The values are those of a vCPU of
+ * States STALE and SHARED_STALE: what is in this CPU's registers.  The values are those of a vCPU of
  * @kvm, and are used for vCPUs of the same VM only: another VM's VM-entry must not
  * take a time that depends on them.  Selectors that are not among @selectors are 0.
  */
@@ -78,8 +78,8 @@ void kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_save_regs(struct kvm_vcpu *vcpu, u64 regs, bool clear);
 void kvm_mediated_pmu_save_controls(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_make_stale(struct kvm_vcpu *vcpu);
-u64 kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu);
-void kvm_mediated_pmu_clear_stale(void);
+u64 kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu, enum x86_guest_pmu_state from);
+void kvm_mediated_pmu_clear_stale(u64 regs);
 
 /* pmi.c */
 void kvm_pmi_reserved(void);

@@ -57,9 +57,9 @@ struct kvm_pmi_record {
  * Of struct kvm_mediated_pmu, @direct: RDPMC; GLOBAL_CTRL; GLOBAL_STATUS and the register
  * that clears bits of it.
  */
-#define KVM_MEDIATED_PMU_RDPMC	BIT_ULL(61)
-#define KVM_MEDIATED_PMU_GLOBAL	BIT_ULL(62)
-#define KVM_MEDIATED_PMU_STATUS	BIT_ULL(63)
+#define KVM_MEDIATED_PMU_DIRECT_RDPMC	BIT_ULL(61)
+#define KVM_MEDIATED_PMU_DIRECT_GLOBAL	BIT_ULL(62)
+#define KVM_MEDIATED_PMU_DIRECT_STATUS	BIT_ULL(63)
 
 /*
  * A vCPU's mediated PMU.  The values of its registers are in struct kvm_pmu, unless
@@ -137,20 +137,20 @@ static inline bool kvm_mediated_pmu_is_armed(struct kvm_vcpu *vcpu)
 static inline bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu)
 {
 	return kvm_mediated_pmu_is_armed(vcpu) &&
-	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_RDPMC;
+	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_DIRECT_RDPMC;
 }
 
 static inline bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu)
 {
 	return kvm_mediated_pmu_is_armed(vcpu) &&
-	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_GLOBAL;
+	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_DIRECT_GLOBAL;
 }
 
 /* GLOBAL_STATUS and the register that clears bits of it. */
 static inline bool kvm_mediated_pmu_status_is_direct(struct kvm_vcpu *vcpu)
 {
 	return kvm_mediated_pmu_is_armed(vcpu) &&
-	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_STATUS;
+	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_DIRECT_STATUS;
 }
 
 static inline bool kvm_pmu_has_perf_metrics(struct kvm_pmu *pmu)
@@ -214,8 +214,11 @@ void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
 bool kvm_mediated_pmu_was_counting(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_sync(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr);
+
+/* fastpath.c */
 bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 data);
 void __kvm_mediated_pmu_fastpath_end(struct kvm_vcpu *vcpu);
+fastpath_t __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu, fastpath_t fastpath);
 
 /* state.c */
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu);
@@ -246,6 +249,12 @@ static inline void kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	if (kvm_mediated_pmu_is_armed(vcpu))
 		__kvm_mediated_pmu_load(vcpu);
+}
+
+static inline fastpath_t kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu, fastpath_t fastpath)
+{
+	return kvm_mediated_pmu_is_armed(vcpu) ? __kvm_mediated_pmu_exit(vcpu, fastpath) :
+						 fastpath;
 }
 
 static inline void kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)

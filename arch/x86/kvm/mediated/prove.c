@@ -33,7 +33,7 @@ static void prove_selector(int i, u64 want, const char *what)
 		  "%s: selector %d is 0x%llx, not 0x%llx", what, i, val, want);
 }
 
-/* In state SHARED, only the guest's fields count. */
+/* Beside perf's events, only the guest's fields count. */
 static void prove_fixed_ctr_ctrl(u64 want, const char *what)
 {
 	const struct x86_guest_pmu *guest = x86_guest_pmu();
@@ -49,7 +49,7 @@ static void prove_fixed_ctr_ctrl(u64 want, const char *what)
 	}
 
 	rdmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, val);
-	if (guest->state == X86_GUEST_PMU_SHARED)
+	if (guest->state == X86_GUEST_PMU_SHARED || guest->state == X86_GUEST_PMU_SHARED_STALE)
 		val &= ~others;
 	WARN_ONCE(val != want, "%s: FIXED_CTR_CTRL is 0x%llx, not 0x%llx", what, val, want);
 }
@@ -148,20 +148,35 @@ void kvm_mediated_pmu_prove_guest(struct kvm_vcpu *vcpu, u64 regs)
 		prove_metrics(mediated->metrics, "guest");
 }
 
-/* Nobody has touched the stale registers, nor have they counted for anybody. */
+/* Nobody has touched stale registers, nor have they counted for anybody. */
 void kvm_mediated_pmu_prove_stale(void)
 {
 	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
-	u64 status;
+	u64 ctrl = stale->fixed_ctr_ctrl, running = ~0ull, status;
 	int i;
 
+	switch (x86_guest_pmu()->state) {
+	case X86_GUEST_PMU_STALE:
+		break;
+	case X86_GUEST_PMU_SHARED_STALE:
+		/* Some may have been cleared. */
+		if (kvm_host_pmu.num_counters_fixed)
+			ctrl = x86_guest_pmu()->ctrl;
+		running = stale->regs;
+		break;
+	default:
+		return;
+	}
+
+	WARN_ON_ONCE(stale->regs != x86_guest_pmu()->regs);
 	for_each_counter(i, stale->regs) {
 		prove_counter(i, stale->counter[counter_slot(i)], "stale");
 		if (i < INTEL_PMC_IDX_FIXED)
 			prove_selector(i, stale->selector[i], "stale");
 	}
-	prove_fixed_ctr_ctrl(stale->fixed_ctr_ctrl, "stale");
-	WARN_ONCE(read_global_ctrl(), "stale: GLOBAL_CTRL is 0x%llx", read_global_ctrl());
+	prove_fixed_ctr_ctrl(ctrl, "stale");
+	WARN_ONCE(read_global_ctrl() & running, "stale: GLOBAL_CTRL is 0x%llx",
+		  read_global_ctrl());
 
 	rdmsrl(kvm_pmu_ops.GLOBAL_STATUS, status);
 	WARN_ONCE(status & stale->regs, "stale: GLOBAL_STATUS is 0x%llx", status);

@@ -64,7 +64,7 @@ bool kvm_mediated_pmu_holds(struct kvm_pmc *pmc)
 {
 	const struct x86_guest_pmu *guest = x86_guest_pmu();
 
-	return guest->state != X86_GUEST_PMU_STALE && kvm_get_running_vcpu() == pmc->vcpu &&
+	return guest->state < X86_GUEST_PMU_STALE && kvm_get_running_vcpu() == pmc->vcpu &&
 	       guest->regs & pmc_to_pmu(pmc)->mediated->wants.used & BIT_ULL(pmc->idx);
 }
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_holds);
@@ -318,9 +318,19 @@ void kvm_mediated_pmu_save_controls(struct kvm_vcpu *vcpu)
 	mediated->loaded_fixed_ctr_ctrl = 0;
 }
 
-static void read_metrics(struct kvm_mediated_pmu *mediated)
+/* Have the values of @regs in memory.  What the guest does not make use of is there. */
+static void read_regs(struct kvm_vcpu *vcpu, u64 regs)
 {
-	rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, mediated->metrics);
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 used = regs & mediated->wants.used;
+	u64 counters = used & ~X86_GUEST_PMU_METRICS;
+	int i;
+
+	if (used & X86_GUEST_PMU_METRICS)
+		rdpmcl(INTEL_PMC_FIXED_RDPMC_METRICS, mediated->metrics);
+
+	for_each_counter(i, counters)
+		rdpmcl(counter_rdpmc_index(i), counter_pmc(vcpu_to_pmu(vcpu), i)->counter);
 }
 
 /* Save @regs and disable them; with @clear, leave no value behind either. */
@@ -328,54 +338,51 @@ void kvm_mediated_pmu_save_regs(struct kvm_vcpu *vcpu, u64 regs, bool clear)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	u64 counters = regs & ~X86_GUEST_PMU_METRICS;
-	u64 used = mediated->wants.used;
-	struct kvm_pmc *pmc;
+	u64 selectors = counters & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
 	int i;
 
-	if (regs & used & X86_GUEST_PMU_METRICS)
-		read_metrics(mediated);
+	for_each_counter(i, selectors) {
+		if (!mediated->loaded_selector[i])
+			continue;
+
+		wrmsrl(selector_msr(i), 0);
+		mediated->loaded_selector[i] = 0;
+		mediated->changed |= BIT_ULL(i);
+	}
+
+	read_regs(vcpu, regs);
+	if (!clear)
+		return;
 
 	for_each_counter(i, counters) {
-		if (i < INTEL_PMC_IDX_FIXED && mediated->loaded_selector[i]) {
-			wrmsrl(selector_msr(i), 0);
-			mediated->loaded_selector[i] = 0;
-			mediated->changed |= BIT_ULL(i);
-		}
-
-		pmc = counter_pmc(vcpu_to_pmu(vcpu), i);
-		if (used & BIT_ULL(i))
-			rdpmcl(counter_rdpmc_index(i), pmc->counter);
-		if (clear && pmc->counter)
+		if (counter_pmc(vcpu_to_pmu(vcpu), i)->counter)
 			wrmsrl(counter_msr(i), 0);
 	}
 
-	if (clear && regs & X86_GUEST_PMU_METRICS && mediated->metrics)
+	if (regs & X86_GUEST_PMU_METRICS && mediated->metrics)
 		wrmsrl(MSR_PERF_METRICS, 0);
 }
 
-/* From PARKED to STALE: save all values, for the vCPU may go to another CPU. */
+/*
+ * From PARKED to STALE, or from SHARED to SHARED_STALE: save all values, for the vCPU may
+ * go to another CPU.
+ */
 void kvm_mediated_pmu_make_stale(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	u64 regs = x86_guest_pmu()->regs, counters = regs & ~X86_GUEST_PMU_METRICS;
-	u64 used = mediated->wants.used;
-	u64 status;
 	int i;
 
-	status = save_status(vcpu);
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED)
+		kvm_pmi_leave_shared(vcpu);
+	else
+		kvm_pmi_saved(vcpu, save_status(vcpu));
 
-	if (regs & used & X86_GUEST_PMU_METRICS)
-		read_metrics(mediated);
+	read_regs(vcpu, regs);
 
-	for_each_counter(i, counters) {
-		struct kvm_pmc *pmc = counter_pmc(vcpu_to_pmu(vcpu), i);
-
-		if (used & BIT_ULL(i))
-			rdpmcl(counter_rdpmc_index(i), pmc->counter);
-		stale->counter[counter_slot(i)] = pmc->counter;
-	}
-	kvm_pmi_saved(vcpu, status);
+	for_each_counter(i, counters)
+		stale->counter[counter_slot(i)] = counter_pmc(vcpu_to_pmu(vcpu), i)->counter;
 
 	memcpy(stale->selector, mediated->loaded_selector, sizeof(stale->selector));
 	memset(mediated->loaded_selector, 0, sizeof(mediated->loaded_selector));
@@ -384,7 +391,7 @@ void kvm_mediated_pmu_make_stale(struct kvm_vcpu *vcpu)
 	mediated->loaded_fixed_ctr_ctrl = 0;
 
 	stale->regs = regs;
-	stale->selectors = used & counters & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
+	stale->selectors = mediated->wants.used & counters & (BIT_ULL(INTEL_PMC_IDX_FIXED) - 1);
 	WRITE_ONCE(stale->kvm, vcpu->kvm);
 }
 
@@ -401,17 +408,36 @@ static void clear_stale(struct kvm_mediated_pmu_stale *stale, u64 regs)
 
 	if (regs & X86_GUEST_PMU_METRICS)
 		wrmsrl(MSR_PERF_METRICS, 0);
+
+	stale->regs &= ~regs;
+	stale->selectors &= ~regs;
+}
+
+/* The fields of FIXED_CTR_CTRL for the fixed counters among @regs. */
+static u64 fixed_fields(u64 regs)
+{
+	u64 fields = 0;
+	int i;
+
+	for (i = 0; i < KVM_MAX_NR_FIXED_COUNTERS; i++) {
+		if (regs & BIT_ULL(INTEL_PMC_IDX_FIXED + i))
+			fields |= intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
+	}
+
+	return fields;
 }
 
 /*
- * From STALE to GUEST.  If the values are those of another VM then all of them are
- * overwritten, whatever they are.  Returns the registers whose values may stay.
+ * From STALE or SHARED_STALE to GUEST or SHARED.  If the values are those of another VM then
+ * all of them are overwritten, whatever they are.  Returns the registers whose values may
+ * stay.
  */
-u64 kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu)
+u64 kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu, enum x86_guest_pmu_state from)
 {
 	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	u64 regs = x86_guest_pmu()->regs, rest = stale->regs & ~regs;
+	bool shared = x86_guest_pmu()->state == X86_GUEST_PMU_SHARED;
+	u64 regs = x86_guest_pmu()->regs;
 	u64 selectors = regs & stale->selectors;
 	bool same = stale->kvm == vcpu->kvm;
 	int i;
@@ -421,102 +447,36 @@ u64 kvm_mediated_pmu_take_stale(struct kvm_vcpu *vcpu)
 	mediated->changed |= selectors;
 	for_each_counter(i, selectors)
 		mediated->loaded_selector[i] = same ? stale->selector[i] : ~mediated->selector[i];
-	if (stale->regs >> INTEL_PMC_IDX_FIXED)
-		mediated->loaded_fixed_ctr_ctrl = same ? stale->fixed_ctr_ctrl :
-						  ~mediated->fixed_ctr_ctrl;
 
-	clear_stale(stale, rest);
+	/* From SHARED_STALE to GUEST, FIXED_CTR_CTRL has been cleared. */
+	if (stale->regs >> INTEL_PMC_IDX_FIXED && (shared || from == X86_GUEST_PMU_STALE)) {
+		if (shared && !same)
+			x86_guest_pmu_set_ctrl(0);
+		if (shared)
+			mediated->loaded_fixed_ctr_ctrl = x86_guest_pmu()->ctrl;
+		else
+			mediated->loaded_fixed_ctr_ctrl = same ? stale->fixed_ctr_ctrl :
+							  ~mediated->fixed_ctr_ctrl;
+	}
+
+	clear_stale(stale, stale->regs & ~regs);
 
 	return same ? stale->regs : 0;
 }
 
-/* From STALE to HOST. */
-void kvm_mediated_pmu_clear_stale(void)
+/* In states STALE and SHARED_STALE: leave nothing in @regs. */
+void kvm_mediated_pmu_clear_stale(u64 regs)
 {
 	struct kvm_mediated_pmu_stale *stale = this_cpu_ptr(kvm_mediated_pmu_stale);
 
-	WRITE_ONCE(stale->kvm, NULL);
-
-	if (stale->regs >> INTEL_PMC_IDX_FIXED)
-		wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
-
-	clear_stale(stale, stale->regs);
-}
-
-/* In state SHARED all controls trap, and are in struct kvm_pmu. */
-static bool in_fastpath(u32 msr)
-{
-	switch (x86_guest_pmu()->state) {
-	case X86_GUEST_PMU_GUEST:
-		return kvm_mediated_pmu_is_control(msr);
-	case X86_GUEST_PMU_SHARED:
-		return kvm_mediated_pmu_is_control(msr) || kvm_mediated_pmu_is_status(msr) ||
-		       msr == MSR_AMD64_PERF_CNTR_GLOBAL_CTL;
-	default:
-		return false;
-	}
-}
-
-/*
- * The exit fastpath's part of a write of the guest: handle one of a register that
- * always traps, or of those that trap in state SHARED.  Called with interrupts off, in
- * state GUEST or SHARED.  Returns false if there is more to it than that; then nothing is
- * changed.
- */
-bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 data)
-{
-	struct msr_data info = { .index = msr, .data = data };
-	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	bool valid;
-
-	if (!in_fastpath(msr) || !kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE))
-		return false;
-
-	/*
-	 * Has the guest this register?  kvm_pmu_is_valid_msr() may search CPUID, which
-	 * takes too long with interrupts off.
-	 */
-	if (msr == MSR_CORE_PERF_GLOBAL_CTRL || msr == MSR_ARCH_PERFMON_FIXED_CTR_CTRL ||
-	    msr == MSR_CORE_PERF_GLOBAL_OVF_CTRL)
-		valid = kvm_host_pmu.num_counters_fixed &&
-			kvm_pmu_has_perf_global_ctrl(pmu);
-	else if (msr == MSR_AMD64_PERF_CNTR_GLOBAL_CTL || kvm_mediated_pmu_is_status(msr))
-		valid = !kvm_host_pmu.num_counters_fixed &&
-			kvm_pmu_has_perf_global_ctrl(pmu);
-	else
-		valid = kvm_pmu_call(msr_idx_to_pmc)(vcpu, msr);
-
-	if (!valid)
-		return false;
-
-	/* It is direct, but traps: whatever the reason is, it is not ours. */
-	if (msr == MSR_CORE_PERF_GLOBAL_CTRL && kvm_mediated_pmu_global_is_direct(vcpu))
-		return false;
-
-	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST)
-		kvm_pmu_call(mediated_sync)(vcpu);
-
-	if (kvm_pmu_set_msr(vcpu, &info)) {
-		/* It will be seen again. */
-		vcpu->stat.pmu_trapped_writes--;
-		return false;
+	if (stale->regs >> INTEL_PMC_IDX_FIXED) {
+		if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED_STALE)
+			x86_guest_pmu_set_ctrl(x86_guest_pmu()->ctrl & ~fixed_fields(regs));
+		else
+			wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
 	}
 
-	return true;
-}
-
-void __kvm_mediated_pmu_fastpath_end(struct kvm_vcpu *vcpu)
-{
-	if (kvm_check_request(KVM_REQ_PMU, vcpu))
-		kvm_pmu_handle_event(vcpu);
-
-	/* The next load has more to do than this, if there is one. */
-	if (!kvm_mediated_pmu_is_armed(vcpu) || !vcpu_to_pmu(vcpu)->mediated->direct ||
-	    vcpu_to_pmu(vcpu)->mediated->wants.enabled & ~x86_guest_pmu()->regs) {
-		kvm_make_request(KVM_REQ_PMU, vcpu);
-		return;
-	}
-
-	kvm_mediated_pmu_write_controls(vcpu);
-	kvm_pmu_call(mediated_resume)(vcpu, x86_guest_pmu());
+	clear_stale(stale, regs);
+	if (!stale->regs)
+		WRITE_ONCE(stale->kvm, NULL);
 }

@@ -13,9 +13,9 @@
  *  SHARED: from load on, also in guest mode, until perf or KVM needs the registers.  The
  *	    counters that the vCPU makes use of are in hardware, and direct.  Its status and
  *	    GLOBAL_CTRL are in struct kvm_pmu, and trap.
- *  STALE:  from kvm_arch_vcpu_put() on.  As HOST, but copies of the values are in the
- *	    registers still.  A vCPU that is disarmed runs without touching them: perf has
- *	    no events here, so nothing is enabled in guest mode.
+ *  STALE and SHARED_STALE: from kvm_arch_vcpu_put() on.  As HOST, but copies of the values
+ *	    are in the registers still.  A vCPU that is disarmed runs without touching them:
+ *	    nothing of them is enabled in guest mode.
  *
  * Nothing counts for the guest outside guest mode: on Intel GLOBAL_CTRL is switched by
  * VM-entry and VM-exit, on AMD the selectors have GuestOnly set.
@@ -39,7 +39,7 @@ static void set_direct(struct kvm_vcpu *vcpu, bool alone)
 }
 
 /* The vCPU's values are not in the registers, or not all of them are. */
-static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *grant)
+static void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *grant)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	bool shared = x86_guest_pmu()->state == X86_GUEST_PMU_SHARED;
@@ -47,8 +47,8 @@ static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_
 
 	switch (grant->from) {
 	case X86_GUEST_PMU_STALE:
-		kvm_mediated_pmu_prove_stale();
-		same = kvm_mediated_pmu_take_stale(vcpu);
+	case X86_GUEST_PMU_SHARED_STALE:
+		same = kvm_mediated_pmu_take_stale(vcpu, grant->from);
 		vcpu->stat.pmu_loads++;
 		break;
 	case X86_GUEST_PMU_SHARED:
@@ -74,7 +74,7 @@ static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_
 		kvm_mediated_pmu_write_regs(vcpu, grant->missing, 0);
 	} else if (shared) {
 		kvm_pmi_load_shared(vcpu);
-		kvm_mediated_pmu_write_regs(vcpu, grant->missing, 0);
+		kvm_mediated_pmu_write_regs(vcpu, grant->missing, same);
 	} else {
 		vcpu->stat.pmu_conflicts += grant->conflict;
 		if (grant->from <= X86_GUEST_PMU_HOST)
@@ -90,11 +90,28 @@ static noinline void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_
 	kvm_mediated_pmu_prove_guest(vcpu, grant->missing);
 }
 
-void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+/* Get the PMU, which is not parked.  Returns whether that is all. */
+static noinline bool load_slow(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	const struct x86_guest_pmu *guest = x86_guest_pmu();
 	struct x86_guest_pmu_grant grant;
+
+	/* The guest's own bits, before get looks for others. */
+	if (guest->state == X86_GUEST_PMU_SHARED && mediated->wants.enabled & ~guest->regs)
+		kvm_pmi_leave_shared(vcpu);
+
+	if (!x86_guest_pmu_get(&mediated->wants, &grant, kvm_mediated_pmu_evicted))
+		return false;
+
+	load_registers(vcpu, &grant);
+	return true;
+}
+
+void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	struct x86_guest_pmu *guest = x86_guest_pmu();
 
 	lockdep_assert_irqs_disabled();
 
@@ -104,15 +121,10 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 		kvm_make_request(KVM_REQ_PMU, vcpu);
 
 	kvm_mediated_pmu_prove_eviction(vcpu, true);
+	kvm_mediated_pmu_prove_stale();
 
-	/* The guest's own bits, before get looks for others. */
-	if (guest->state == X86_GUEST_PMU_SHARED && mediated->wants.enabled & ~guest->regs)
-		kvm_pmi_leave_shared(vcpu);
-
-	if (unlikely(x86_guest_pmu_get(&mediated->wants, &grant, kvm_mediated_pmu_evicted))) {
-		load_registers(vcpu, &grant);
+	if (!x86_guest_pmu_unpark(guest, &mediated->wants) && load_slow(vcpu))
 		return;
-	}
 
 	kvm_mediated_pmu_prove_held(vcpu, 0);
 	kvm_pmi_resume(vcpu);
@@ -121,7 +133,7 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 		if (mediated->direct != (mediated->wants.used & guest->regs))
 			set_direct(vcpu, false);
 	} else if (unlikely(mediated->wants.used & ~mediated->direct)) {
-		set_direct(vcpu, mediated->direct & KVM_MEDIATED_PMU_STATUS);
+		set_direct(vcpu, mediated->direct & KVM_MEDIATED_PMU_DIRECT_STATUS);
 	}
 	if (mediated->changed & guest->regs ||
 	    mediated->fixed_ctr_ctrl != mediated->loaded_fixed_ctr_ctrl)
@@ -135,9 +147,10 @@ static void kvm_mediated_pmu_evicted(u64 regs)
 	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
 	enum x86_guest_pmu_state state = x86_guest_pmu()->state;
 
-	if (state == X86_GUEST_PMU_STALE) {
-		kvm_mediated_pmu_prove_stale();
-		kvm_mediated_pmu_clear_stale();
+	kvm_mediated_pmu_prove_stale();
+
+	if (state == X86_GUEST_PMU_STALE || state == X86_GUEST_PMU_SHARED_STALE) {
+		kvm_mediated_pmu_clear_stale(regs);
 		return;
 	}
 
@@ -155,11 +168,14 @@ static void kvm_mediated_pmu_evicted(u64 regs)
 
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 {
+	struct x86_guest_pmu *guest = x86_guest_pmu();
+
 	lockdep_assert_irqs_disabled();
 
-	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST) {
+	if (guest->state == X86_GUEST_PMU_GUEST) {
 		kvm_pmu_call(mediated_stop)(vcpu);
-		x86_guest_pmu_put(X86_GUEST_PMU_PARKED, kvm_mediated_pmu_evicted);
+		if (!x86_guest_pmu_park(guest))
+			x86_guest_pmu_put(X86_GUEST_PMU_PARKED, kvm_mediated_pmu_evicted);
 	}
 
 	kvm_mediated_pmu_prove_eviction(vcpu, false);
@@ -179,17 +195,19 @@ void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
 }
 
 /*
- * The vCPU leaves this CPU.  From PARKED to STALE: save the values, but do not clean
- * up behind it.  Beside perf's events it is not worth it.
+ * The vCPU leaves this CPU.  From PARKED to STALE, from SHARED to SHARED_STALE: save the
+ * values, but do not clean up behind it.
  */
 void __kvm_mediated_pmu_leave(struct kvm_vcpu *vcpu)
 {
+	enum x86_guest_pmu_state state;
+
 	guard(irqsave)();
 
-	if (x86_guest_pmu()->state != X86_GUEST_PMU_PARKED) {
-		__kvm_mediated_pmu_evict(vcpu);
+	state = x86_guest_pmu()->state;
+	if ((state != X86_GUEST_PMU_PARKED && state != X86_GUEST_PMU_SHARED) ||
+	    kvm_get_running_vcpu() != vcpu)
 		return;
-	}
 
 	kvm_mediated_pmu_prove_held(vcpu, 0);
 	kvm_mediated_pmu_make_stale(vcpu);

@@ -121,3 +121,22 @@ void svm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 	if (vcpu_to_pmu(vcpu)->global_ctrl)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
 }
+
+/* Has the guest exited because of a read that may be one of its PMU? */
+enum kvm_mediated_pmu_exit svm_mediated_pmu_exit(struct kvm_vcpu *vcpu)
+{
+	struct vmcb_control_area *control = &to_svm(vcpu)->vmcb->control;
+
+	/* L1 may want to have it; and the instruction is not to be decoded. */
+	if (is_guest_mode(vcpu) || !nrips || !control->next_rip)
+		return KVM_MEDIATED_PMU_OTHER;
+
+	switch (control->exit_code) {
+	case SVM_EXIT_MSR:
+		return control->exit_info_1 ? KVM_MEDIATED_PMU_OTHER : KVM_MEDIATED_PMU_RDMSR;
+	case SVM_EXIT_RDPMC:
+		return KVM_MEDIATED_PMU_RDPMC;
+	default:
+		return KVM_MEDIATED_PMU_OTHER;
+	}
+}

@@ -232,7 +232,7 @@ void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu, const struct x86_guest_pmu *
 	if (guest->state == X86_GUEST_PMU_SHARED)
 		host_ctrl = guest->host_ctrl;
 
-	if (!(direct & KVM_MEDIATED_PMU_GLOBAL))
+	if (!(direct & KVM_MEDIATED_PMU_DIRECT_GLOBAL))
 		global_ctrl &= guest->regs & ~kvm_mediated_pmu_denied(vcpu);
 
 	/* As at the last VM-entry?  L1 has a say in what traps for L2. */
@@ -304,4 +304,21 @@ void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu)
 {
 	vmx_mediated_pmu_read_global_ctrl(to_vmx(vcpu));
 	to_vmx(vcpu)->global_ctrl_is_stored = false;
+}
+
+/* Has the guest exited because of a read that may be one of its PMU? */
+enum kvm_mediated_pmu_exit vmx_mediated_pmu_exit(struct kvm_vcpu *vcpu)
+{
+	/* L1 may want to have it. */
+	if (is_guest_mode(vcpu))
+		return KVM_MEDIATED_PMU_OTHER;
+
+	switch (to_vmx(vcpu)->exit_reason.full) {
+	case EXIT_REASON_MSR_READ:
+		return KVM_MEDIATED_PMU_RDMSR;
+	case EXIT_REASON_RDPMC:
+		return KVM_MEDIATED_PMU_RDPMC;
+	default:
+		return KVM_MEDIATED_PMU_OTHER;
+	}
 }

@@ -13,6 +13,7 @@ void vmx_mediated_pmu_unset_controls(struct vcpu_vmx *vmx);
 void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu, const struct x86_guest_pmu *guest);
 void vmx_mediated_pmu_stop(struct kvm_vcpu *vcpu);
 void vmx_mediated_pmu_sync(struct kvm_vcpu *vcpu);
+enum kvm_mediated_pmu_exit vmx_mediated_pmu_exit(struct kvm_vcpu *vcpu);
 bool vmx_mediated_pmu_is_msr(u32 msr);
 
 /* For loaded_vmcs->guest_global_ctrl: not a value that can be loaded. */

@@ -645,9 +645,13 @@ TEST(values_beside_host_events)
 	close(fd);
 }
 
-/* A counter goes on over exits of all kinds and while other vCPUs run. */
-static void guest_count_on(uint64_t loops)
+/*
+ * A counter goes on over exits of all kinds and while other vCPUs run.  KVM, which emulates
+ * INB, counts it as an instruction, and changes the counter for that; it is no branch.
+ */
+static void guest_count_on(uint64_t loops, bool branches)
 {
+	uint64_t event = branches ? pmu_branches() : pmu_instructions(), count;
 	struct counts want;
 	int round;
 
@@ -656,11 +660,12 @@ static void guest_count_on(uint64_t loops)
 		wrmsr(pmc_msr(0), value_of(0, round));
 		if (pmu.global)
 			wrmsr(pmu_global_ctrl_msr(), pmc_global_bit(0));
-		guest_measure(IO, pmc_selector_msr(0), pmu_instructions() | SELECT_OS,
-			      loops + round);
+		guest_measure(IO, pmc_selector_msr(0), event | SELECT_OS, loops + round);
 		want = block_counts(IO, loops + round);
-		GUEST_ASSERT(pmu_counted_insns(rdmsr(pmc_msr(0)) - value_of(0, round),
-					       want.insns, loops + round));
+		count = rdmsr(pmc_msr(0)) - value_of(0, round);
+		GUEST_ASSERT(branches ?
+			     pmu_counted_branches(count, want.branches, loops + round) :
+			     pmu_counted_insns(count, want.insns, loops + round));
 	}
 	GUEST_DONE();
 }
@@ -676,11 +681,55 @@ TEST(counts_of_vcpus_do_not_mix)
 	kvm_pin_this_task_to_pcpu(0);
 	vm = vm_create_with_vcpus(2, guest_count_on, vcpus);
 	sync_global_to_guest(vm, pmu);
-	vcpu_args_set(vcpus[0], 1, 3);
-	vcpu_args_set(vcpus[1], 1, 17);
+	vcpu_args_set(vcpus[0], 2, 3, 0);
+	vcpu_args_set(vcpus[1], 2, 17, 0);
 
 	pmu_run_by_turns(vcpus);
 	kvm_vm_free(vm);
+}
+
+/* Exits of the kind that guest_count_on() has, with some branches in between. */
+static void guest_without_pmu(void)
+{
+	int i, j;
+
+	for (i = 0; i < 400; i++) {
+		asm volatile(BLOCK_IO : : : "eax");
+		for (j = 0; j < 100; j++)
+			barrier();
+	}
+	GUEST_DONE();
+}
+
+/*
+ * What a vCPU has left in the registers does not count for a guest that has no PMU, be it
+ * alone there or beside an event of the host.
+ */
+TEST(counts_are_not_of_a_guest_without_a_pmu)
+{
+	struct kvm_vcpu *vcpus[2];
+	struct kvm_vm *vms[2];
+	bool watchdog;
+	int i;
+
+	if (!pmu.mediated)
+		SKIP(return, "perf events count all vCPUs that their task runs");
+
+	kvm_pin_this_task_to_pcpu(0);
+	for (i = 0; i < 2; i++) {
+		watchdog = set_nmi_watchdog('0' + i);
+		vms[0] = pmu_vm_create(&vcpus[0], guest_count_on);
+		vcpu_args_set(vcpus[0], 2, 5, 1);
+		vms[1] = vm_create(1);
+		vm_enable_cap(vms[1], KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
+		vcpus[1] = vm_vcpu_add(vms[1], 0, guest_without_pmu);
+
+		pmu_run_by_turns(vcpus);
+
+		kvm_vm_free(vms[0]);
+		kvm_vm_free(vms[1]);
+		set_nmi_watchdog('0' + watchdog);
+	}
 }
 
 /* Counters that the guest does not have */
