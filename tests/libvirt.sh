@@ -1,5 +1,6 @@
 # shellcheck shell=sh disable=SC2154
-# libvirt, as Debian has it, in L1: <pmu state='on'/> and 'off' in a domain's XML.
+# libvirt, as Debian has it, in L1: <pmu state='on'/> and 'off' in a domain's XML, and a
+# domain that says nothing of its CPU.
 # Its driver runs within virsh and virt-qemu-run (qemu:///embed), there is no daemon.
 # It asks QEMU and /dev/kvm what they can do, as anywhere else.
 
@@ -31,7 +32,7 @@ EOT
 cp /machine/l2/initrd /tmp/initrd
 (cd /tmp && echo command | cpio -o -H newc 2>/dev/null) >>/tmp/initrd
 
-domain() { # state of the PMU
+domain() { # NAME, state of the PMU, <cpu> or nothing
 	cat <<-EOT
 		<domain type='kvm'>
 		  <name>pmu-$1</name>
@@ -43,8 +44,8 @@ domain() { # state of the PMU
 		    <initrd>/tmp/initrd</initrd>
 		    <cmdline>console=ttyS0 loglevel=5 panic=-1 reboot=t nokaslr</cmdline>
 		  </os>
-		  <features><acpi/><pmu state='$1'/></features>
-		  <cpu mode='host-passthrough'/>
+		  <features><acpi/><pmu state='$2'/></features>
+		  $3
 		  <on_reboot>destroy</on_reboot>
 		  <devices>
 		    <emulator>/usr/bin/qemu-system-x86_64</emulator>
@@ -79,29 +80,41 @@ rounds() {
 		END { print i, b }'
 }
 
-kvm_mediated Y || bail "KVM does not load with enable_mediated_pmu=1"
-for state in on off; do
-	domain $state >/tmp/$state.xml
-	virsh -q -c "qemu:///embed?root=/tmp/libvirt" domxml-to-native qemu-argv /tmp/$state.xml >/tmp/$state.argv 2>/tmp/$state.err
+# The flags that libvirt makes of a domain go to $flags.
+becomes() { # NAME STATE CPU PATTERN WHAT
+	domain "$1" "$2" "$3" >/tmp/$1.xml
+	virsh -q -c "qemu:///embed?root=/tmp/libvirt" domxml-to-native qemu-argv /tmp/$1.xml >/tmp/$1.argv 2>/tmp/$1.err
 	status=$?
-	flags=$(sed -n 's/.* \(-accel [^ ]* -cpu [^ ]*\) .*/\1/p' /tmp/$state.argv)
+	flags=$(sed -n 's/.* \(-accel [^ ]* -cpu [^ ]*\) .*/\1/p' /tmp/$1.argv)
 	diag "libvirt: $flags"
+	# shellcheck disable=SC2254 # a pattern
 	case $flags, in
-	"-accel kvm -cpu "*,pmu=$state,*) ok "<pmu state='$state'/> becomes pmu=$state" ;;
-	*) not_ok "<pmu state='$state'/> becomes pmu=$state"; diag "virsh: status $status"; diag "$(cat /tmp/$state.err)" ;;
+	"-accel kvm -cpu "$4) ok "$5" ;;
+	*) not_ok "$5"; diag "virsh: status $status"; diag "$(cat /tmp/$1.err)" ;;
 	esac
-	mark $state
-done
+	mark $1
+}
 
-# On, run by libvirt.
-timeout 100 virt-qemu-run --root=/tmp/libvirt /tmp/on.xml >/tmp/on.out 2>&1 &
-is "$(host_counts /tmp/serial.on)" "yes no alive" \
-	"a domain with it: the host counts itself, and cannot count guests"
-wait $!
-is $? 0 "a domain with it: libvirt has run it to its end"
-is "$(rounds /tmp/serial.on)" "700000 300000" "a domain with it: perf stat is exact"
-[ "$tap_failed" = 0 ] || diag "$(tail -n 20 /tmp/on.out /tmp/serial.on)"
-mark run-on
+# A domain with a PMU, run by libvirt.
+run() { # NAME WHAT
+	timeout 100 virt-qemu-run --root=/tmp/libvirt /tmp/$1.xml >/tmp/$1.out 2>&1 &
+	is "$(host_counts /tmp/serial.$1)" "yes no alive" \
+		"$2: the host counts itself, and cannot count guests"
+	wait $!
+	is $? 0 "$2: libvirt has run it to its end"
+	is "$(rounds /tmp/serial.$1)" "700000 300000" "$2: perf stat is exact"
+	diag "$(grep -i 'performance events:' /tmp/serial.$1)"
+	[ "$tap_failed" = 0 ] || diag "$(tail -n 20 /tmp/$1.out /tmp/serial.$1)"
+	mark run-$1
+}
+
+kvm_mediated Y || bail "KVM does not load with enable_mediated_pmu=1"
+becomes default on "" "qemu64,pmu=on,*" "without <cpu>, <pmu state='on'/> becomes qemu64,pmu=on"
+run default "a domain without <cpu>"
+for state in on off; do
+	becomes $state $state "<cpu mode='host-passthrough'/>" "*,pmu=$state,*" "<pmu state='$state'/> becomes pmu=$state"
+	[ $state = off ] || run $state "a domain with it"
+done
 
 # Off, with the flags that libvirt gives.
 l2 --mediated --cpu "${flags#*-cpu }" "$(cat /tmp/command)" >/tmp/off.out &
