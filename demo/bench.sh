@@ -14,17 +14,9 @@ intel*)
 	six=cycles,instructions,branches,branch-misses,cache-references,cache-misses
 	ten=$six,r00c4,r0129,r0229,r0120 ;;
 esac
-each() { echo "$1" | sed 's/\([^,]*\)/-e \1/g; s/,/ /g'; }
 four=$(each "$four_events")
 # The same the other way around.
 ruof=$(each "$(echo "$four_events" | tr , '\n' | tac | tr '\n' , | sed 's/,$//')")
-
-condition() { # stock|quiet
-	case $1 in
-	stock) echo 1 ;;
-	*) echo 0 ;;
-	esac >/proc/sys/kernel/nmi_watchdog
-}
 
 # A guest that has not used its PMU yet exits 2,000 times in each.
 each_exit() { # MODE/CONDITION GUEST
