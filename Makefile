@@ -45,6 +45,10 @@ bench: ready ## what a mediated PMU costs the host, on each model: tables and ch
 	@demo/bench
 	@[ -z "$(BASE)" ] || MODES=off demo/perf-cost
 
+bench-growth: ready ## how that cost grows with VMs, vCPUs, events and CPUs: tables and charts
+	@scripts/deps gnuplot-nox
+	@demo/growth
+
 machine-bench: ready ## what the PMU model costs: against the emulator as it comes
 	@scripts/machine-bench
 
@@ -82,4 +86,4 @@ tree-keep: deps
 
 ready: machine image
 
-.PHONY: help bench demo check check-unit kernel kernel-debug kernel-base machine image machine-bench tree refresh series series-check config-check style states clean deps tree-keep ready
+.PHONY: help bench bench-growth demo check check-unit kernel kernel-debug kernel-base machine image machine-bench tree refresh series series-check config-check style states clean deps tree-keep ready
