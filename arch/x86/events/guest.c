@@ -64,9 +64,9 @@
  *  - perf enables the PMU for an event, in x86_pmu_enable(), by which every way
  *    goes: an event that is installed or scheduled in, rotation, the switch of a
  *    cgroup, the watchdog, a CPU that comes online.  In states SHARED and SHARED_STALE,
- *    only if the event needs what the guest has.  Only the NMI handler does not go by there.  It restarts
- *    events that are on counters already, or it finds that the PMU is a guest's and
- *    leaves it alone;
+ *    only if the event needs what the guest has.  Only the NMI handler does not go by
+ *    there.  It restarts events that are on counters already, or it finds that the PMU
+ *    is a guest's and leaves it alone;
  *  - perf clears counters for a task that may use RDPMC, perf_clear_dirty_counters();
  *  - the hypervisor uses one of the values, or the vCPU leaves the CPU (it may put
  *    the PMU into state STALE or SHARED_STALE instead).

@@ -116,7 +116,7 @@ static noinline fastpath_t fastpath_read(struct kvm_vcpu *vcpu, enum kvm_mediate
 
 	kvm_vcpu_srcu_read_lock(vcpu);
 
-	if (exit == KVM_MEDIATED_PMU_RDMSR ? guest_rdmsr(vcpu, &data) :
+	if (exit == KVM_MEDIATED_PMU_EXIT_RDMSR ? guest_rdmsr(vcpu, &data) :
 					     guest_rdpmc(vcpu, &data)) {
 		kvm_rax_write(vcpu, (u32)data);
 		kvm_rdx_write(vcpu, data >> 32);
@@ -132,13 +132,13 @@ static noinline fastpath_t fastpath_read(struct kvm_vcpu *vcpu, enum kvm_mediate
 /* VM-exit of an armed vCPU: the inner loop goes on, or the guest gives the PMU back. */
 fastpath_t __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu, fastpath_t fastpath)
 {
-	enum kvm_mediated_pmu_exit exit = KVM_MEDIATED_PMU_OTHER;
+	enum kvm_mediated_pmu_exit exit = KVM_MEDIATED_PMU_EXIT_OTHER;
 
 	if (fastpath == EXIT_FASTPATH_NONE &&
-	    !(vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_DIRECT_RDPMC))
+	    !(vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_RDPMC))
 		exit = kvm_pmu_call(mediated_exit)(vcpu);
 
-	if (unlikely(exit != KVM_MEDIATED_PMU_OTHER))
+	if (unlikely(exit != KVM_MEDIATED_PMU_EXIT_OTHER))
 		fastpath = fastpath_read(vcpu, exit);
 
 	if (fastpath != EXIT_FASTPATH_REENTER_GUEST)

@@ -18,9 +18,9 @@
 #define KVM_MEDIATED_PMU_NR_COUNTERS	(KVM_MAX_NR_GP_COUNTERS + KVM_MAX_NR_FIXED_COUNTERS)
 
 /*
- * States STALE and SHARED_STALE: what is in this CPU's registers.  The values are those of a vCPU of
- * @kvm, and are used for vCPUs of the same VM only: another VM's VM-entry must not
- * take a time that depends on them.  Selectors that are not among @selectors are 0.
+ * States STALE and SHARED_STALE: what is in this CPU's registers.  The values are those of
+ * a vCPU of @kvm, and are used for vCPUs of the same VM only: another VM's VM-entry must
+ * not take a time that depends on them.  Selectors that are not among @selectors are 0.
  */
 struct kvm_mediated_pmu_stale {
 	struct kvm	*kvm;

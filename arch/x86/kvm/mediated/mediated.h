@@ -57,9 +57,9 @@ struct kvm_pmi_record {
  * Of struct kvm_mediated_pmu, @direct: RDPMC; GLOBAL_CTRL; GLOBAL_STATUS and the register
  * that clears bits of it.
  */
-#define KVM_MEDIATED_PMU_DIRECT_RDPMC	BIT_ULL(61)
-#define KVM_MEDIATED_PMU_DIRECT_GLOBAL	BIT_ULL(62)
-#define KVM_MEDIATED_PMU_DIRECT_STATUS	BIT_ULL(63)
+#define KVM_MEDIATED_PMU_RDPMC	BIT_ULL(61)
+#define KVM_MEDIATED_PMU_GLOBAL	BIT_ULL(62)
+#define KVM_MEDIATED_PMU_STATUS	BIT_ULL(63)
 
 /*
  * A vCPU's mediated PMU.  The values of its registers are in struct kvm_pmu, unless
@@ -137,20 +137,20 @@ static inline bool kvm_mediated_pmu_is_armed(struct kvm_vcpu *vcpu)
 static inline bool kvm_mediated_pmu_rdpmc_is_direct(struct kvm_vcpu *vcpu)
 {
 	return kvm_mediated_pmu_is_armed(vcpu) &&
-	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_DIRECT_RDPMC;
+	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_RDPMC;
 }
 
 static inline bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu)
 {
 	return kvm_mediated_pmu_is_armed(vcpu) &&
-	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_DIRECT_GLOBAL;
+	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_GLOBAL;
 }
 
 /* GLOBAL_STATUS and the register that clears bits of it. */
 static inline bool kvm_mediated_pmu_status_is_direct(struct kvm_vcpu *vcpu)
 {
 	return kvm_mediated_pmu_is_armed(vcpu) &&
-	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_DIRECT_STATUS;
+	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_STATUS;
 }
 
 static inline bool kvm_pmu_has_perf_metrics(struct kvm_pmu *pmu)

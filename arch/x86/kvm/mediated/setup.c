@@ -294,9 +294,9 @@ u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone)
 		return direct;
 
 	if (kvm_mediated_pmu_may_rdpmc(pmu))
-		direct |= KVM_MEDIATED_PMU_DIRECT_RDPMC;
+		direct |= KVM_MEDIATED_PMU_RDPMC;
 	if (kvm_pmu_has_perf_global_ctrl(pmu))
-		direct |= KVM_MEDIATED_PMU_DIRECT_GLOBAL | (alone ? KVM_MEDIATED_PMU_DIRECT_STATUS : 0);
+		direct |= KVM_MEDIATED_PMU_GLOBAL | (alone ? KVM_MEDIATED_PMU_STATUS : 0);
 
 	return direct;
 }

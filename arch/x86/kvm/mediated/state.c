@@ -133,7 +133,7 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 		if (mediated->direct != (mediated->wants.used & guest->regs))
 			set_direct(vcpu, false);
 	} else if (unlikely(mediated->wants.used & ~mediated->direct)) {
-		set_direct(vcpu, mediated->direct & KVM_MEDIATED_PMU_DIRECT_STATUS);
+		set_direct(vcpu, mediated->direct & KVM_MEDIATED_PMU_STATUS);
 	}
 	if (mediated->changed & guest->regs ||
 	    mediated->fixed_ctr_ctrl != mediated->loaded_fixed_ctr_ctrl)

@@ -129,14 +129,15 @@ enum kvm_mediated_pmu_exit svm_mediated_pmu_exit(struct kvm_vcpu *vcpu)
 
 	/* L1 may want to have it; and the instruction is not to be decoded. */
 	if (is_guest_mode(vcpu) || !nrips || !control->next_rip)
-		return KVM_MEDIATED_PMU_OTHER;
+		return KVM_MEDIATED_PMU_EXIT_OTHER;
 
 	switch (control->exit_code) {
 	case SVM_EXIT_MSR:
-		return control->exit_info_1 ? KVM_MEDIATED_PMU_OTHER : KVM_MEDIATED_PMU_RDMSR;
+		return control->exit_info_1 ? KVM_MEDIATED_PMU_EXIT_OTHER :
+					      KVM_MEDIATED_PMU_EXIT_RDMSR;
 	case SVM_EXIT_RDPMC:
-		return KVM_MEDIATED_PMU_RDPMC;
+		return KVM_MEDIATED_PMU_EXIT_RDPMC;
 	default:
-		return KVM_MEDIATED_PMU_OTHER;
+		return KVM_MEDIATED_PMU_EXIT_OTHER;
 	}
 }

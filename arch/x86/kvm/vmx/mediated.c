@@ -232,7 +232,7 @@ void vmx_mediated_pmu_resume(struct kvm_vcpu *vcpu, const struct x86_guest_pmu *
 	if (guest->state == X86_GUEST_PMU_SHARED)
 		host_ctrl = guest->host_ctrl;
 
-	if (!(direct & KVM_MEDIATED_PMU_DIRECT_GLOBAL))
+	if (!(direct & KVM_MEDIATED_PMU_GLOBAL))
 		global_ctrl &= guest->regs & ~kvm_mediated_pmu_denied(vcpu);
 
 	/* As at the last VM-entry?  L1 has a say in what traps for L2. */
@@ -311,14 +311,14 @@ enum kvm_mediated_pmu_exit vmx_mediated_pmu_exit(struct kvm_vcpu *vcpu)
 {
 	/* L1 may want to have it. */
 	if (is_guest_mode(vcpu))
-		return KVM_MEDIATED_PMU_OTHER;
+		return KVM_MEDIATED_PMU_EXIT_OTHER;
 
 	switch (to_vmx(vcpu)->exit_reason.full) {
 	case EXIT_REASON_MSR_READ:
-		return KVM_MEDIATED_PMU_RDMSR;
+		return KVM_MEDIATED_PMU_EXIT_RDMSR;
 	case EXIT_REASON_RDPMC:
-		return KVM_MEDIATED_PMU_RDPMC;
+		return KVM_MEDIATED_PMU_EXIT_RDPMC;
 	default:
-		return KVM_MEDIATED_PMU_OTHER;
+		return KVM_MEDIATED_PMU_EXIT_OTHER;
 	}
 }
