@@ -260,12 +260,12 @@ const struct pmu_model pmu_models[] = {
 		.name = "amd-zen4",	/* family 19h model 11h */
 		.vendor = PMU_AMD, .version = 2, .nr_gp = 6,
 		.uncore = true, .irperf = true, .vnmi = true,
-		.signature = 0x00a10f11,
+		.signature = 0x00a10f11, .brand = "AMD Zen 4 in the machine",
 	}, {
 		.name = "amd-zen5",	/* family 1Ah model 44h */
 		.vendor = PMU_AMD, .version = 2, .nr_gp = 6,
 		.uncore = true, .irperf = true, .vnmi = true, .vpmc = true,
-		.signature = 0x00b40f40,
+		.signature = 0x00b40f40, .brand = "AMD Zen 5 in the machine",
 	}, {
 		.name = NULL,
 	}

@@ -54,6 +54,7 @@ struct pmu_model {
 	bool vnmi;		/* AMD: virtual GIF and virtual NMI (the glue's) */
 	bool vpmc;		/* AMD: the processor swaps the PMU at VMRUN and #VMEXIT */
 	uint32_t signature;	/* CPUID 1 EAX: family, model, stepping; 0: the glue's own */
+	const char *brand;	/* CPUID 8000_0002: less than 48 characters; with a signature */
 };
 
 /*

@@ -645,6 +645,7 @@ static void vpmc_clean_cases(void)
 	skip();
 	put64(V_CTR(0), 0x900);
 	put32(CLEAN, 1 << 10);
+	host_regs(0);
 	run();
 	ok(state(name, EXIT_CPUID, on, 0) &
 	   counted(name, VPMC_CLEAN ? 5 + 2 * (NOPS + VMRUN_INSNS) : 0x900 + NOPS + VMRUN_INSNS, 0), name);
@@ -653,6 +654,7 @@ static void vpmc_clean_cases(void)
 	put64(RIP, (u64)g_nops);
 	put64(V_CTR(0), 0x900);
 	put32(CLEAN, ~(1u << 10));
+	host_regs(0);
 	run();
 	ok(state(name, EXIT_CPUID, on, 0) & counted(name, 0x900 + NOPS + VMRUN_INSNS, 0), name);
 	asm volatile("stgi");

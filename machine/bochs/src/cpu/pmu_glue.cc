@@ -158,6 +158,7 @@ bool BX_CPU_C::pmu_save_global_ctrl_supported(void) const
 void BX_CPU_C::pmu_cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf) const
 {
   const struct pmu_model *model = pmug.pmu.model;
+  char brand[48] = "";
   Bit32u regs[4];
 
   if (! pmug.on) return;
@@ -223,6 +224,16 @@ void BX_CPU_C::pmu_cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *
     }
     break;
 
+  case 0x80000002:
+  case 0x80000003:
+  case 0x80000004:
+    if (! model->brand) break;
+    snprintf(brand, sizeof(brand), "%s", model->brand);
+    memcpy(regs, brand + 16 * (function - 0x80000002), sizeof(regs));
+    leaf->eax = regs[0]; leaf->ebx = regs[1];
+    leaf->ecx = regs[2]; leaf->edx = regs[3];
+    break;
+
   case 0x80000008:
     if (model->irperf) leaf->ebx |= 1 << 1;
     break;
@@ -243,7 +254,7 @@ void BX_CPU_C::pmu_cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *
   case 0x80000021:
     if (! model->signature) break;
     leaf->eax |= 1 << 29;
-    leaf->ecx |= 1 << 1 | 1 << 2;
+    leaf->ecx |= 1 << 1 | 1 << 2 | 1 << 7;
     break;
 
   case 0x80000022:
