@@ -445,7 +445,22 @@ static void empty_pmi(void **state)
 	assert_int_equal(f.virtual_pmis, 4);
 	assert_int_equal(f.pmis, 0);
 
+	/* Both are held up. */
+	init(&f);
+	quirks(&f, "empty-pmi=30,late=1000");
+	regs = overflows_in_10;
+	vmrun(&f, &regs);
+	run(&f, 20);
+	assert_int_equal(f.virtual_pmis, 0);
+	vmexit(&f, &regs);
+	assert_int_equal(f.virtual_pmis, 2);
+	run(&f, 1000);
+	assert_int_equal(f.virtual_pmis, 2);
+	assert_int_equal(f.pmis, 0);
+
 	/* The host's, due in the guest. */
+	init(&f);
+	quirks(&f, "empty-pmi=30");
 	wr(&f, CTL(0), SEL_OS | SEL_EN | SEL_INT | 0xc0);
 	wr(&f, CTR(0), -10ull & MASK48);
 	run(&f, 10);
@@ -454,7 +469,7 @@ static void empty_pmi(void **state)
 	vmrun(&f, &regs);
 	run(&f, 30);
 	assert_int_equal(f.pmis, 2);
-	assert_int_equal(f.virtual_pmis, 4);
+	assert_int_equal(f.virtual_pmis, 0);
 }
 
 /* Increments that are late do not cross over. */
@@ -480,6 +495,17 @@ static void drift(void **state)
 	run(&f, 100);
 	assert_int_equal(rd(&f, CTR(0)), 0);
 
+	/* Not to a host's counter that counts the same, either. */
+	quirks(&f, "vpmc-swap=keep");
+	regs.ctr[0] = 0;
+	wr(&f, CTR(0), 100);
+	vmrun(&f, &regs);
+	f.pmu.feed.cache_refs += 50;
+	run(&f, 10);
+	vmexit(&f, &regs);
+	assert_int_equal(regs.ctr[0], 50);
+	assert_int_equal(rd(&f, CTR(0)), 100);
+
 	/* Nor do those of a guest without, whose counter is then put away. */
 	wr(&f, CTR(0), 100);
 	pmu_set_mode(&f.pmu, true, false, true);
@@ -487,13 +513,32 @@ static void drift(void **state)
 	run(&f, 10);
 	pmu_set_mode(&f.pmu, false, false, true);
 	assert_int_equal(rd(&f, CTR(0)), 147);
-	quirks(&f, "vpmc-swap=keep");
 	regs.ctr[0] = 7;
 	vmrun(&f, &regs);
 	run(&f, 100);
 	vmexit(&f, &regs);
 	assert_int_equal(regs.ctr[0], 7);
 	assert_int_equal(rd(&f, CTR(0)), 150);
+}
+
+/* A condition that the host's counter has met is not met yet in the guest's. */
+static void edge(void **state)
+{
+	struct pmu_vpmc regs = {
+		.ctl = { SEL_ON | SEL_EDGE | SEL_CMASK(1) | 0x76 },
+		.global_ctl = 1,
+	};
+	struct fix f;
+
+	(void)state;
+	init(&f);
+	wr(&f, CTL(0), regs.ctl[0]);
+	run(&f, 10);
+	assert_int_equal(rd(&f, CTR(0)), 1);
+	vmrun(&f, &regs);
+	run(&f, 10);
+	vmexit(&f, &regs);
+	assert_int_equal(regs.ctr[0], 1);
 }
 
 /* The quirks are for processors that have it. */
@@ -537,6 +582,7 @@ int main(void)
 		cmocka_unit_test(held_up),
 		cmocka_unit_test(empty_pmi),
 		cmocka_unit_test(drift),
+		cmocka_unit_test(edge),
 		cmocka_unit_test(not_here),
 	};
 
