@@ -341,6 +341,15 @@ static void vgif_cases(void)
 	ok(state(name, EXIT_CPUID, on | V_GIF | V_PRIO | V_IGN_TPR | V_INTR_MASKING, 0) &
 	   (g_int_rip == (u64)g_clgi_on), name);
 
+	name = "CLGI in an interrupt shadow: what it has held up waits on";
+	guest(g_clgi, on | V_GIF | V_NMI | V_IRQ | V_PRIO | V_IGN_TPR | V_INTR_MASKING);
+	put32(0x064, 0x40);
+	put64(RFLAGS, 0x202);
+	put8(0x068, 1);
+	run();
+	ok(state(name, EXIT_CPUID, on | V_NMI | V_IRQ | V_PRIO | V_IGN_TPR | V_INTR_MASKING, 0) &
+	   (g_int_count == 0), name);
+
 	name = "the intercept of virtual interrupts waits for STGI";
 	guest(g_clgi, on | V_GIF | V_PRIO | V_IGN_TPR | V_INTR_MASKING);
 	put32(0x00c, get32(0x00c) | ON_VINTR);
@@ -550,6 +559,12 @@ static void vpmc_pmi_cases(void)
 		is(name, "NMIs of the host", nmi_count, 0);
 		ok(state(name, EXIT_CPUID, on | V_NMI, 0) & (nmi_count == 0) &
 		   counted(name, NOPS + VMRUN_INSNS - 10, 1), name);
+
+		name = "VPMC: a PMI on its way ends HLT";
+		vpmc_guest(guest_hlt, on, INSNS | INT, -1);
+		run();
+		ok(state(name, EXIT_CPUID, on, 1) & nmi_at(name, guest_hlt + 1), name);
+		asm volatile("stgi");
 		return;
 	}
 
