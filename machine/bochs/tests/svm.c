@@ -36,6 +36,7 @@ void vmrun_once(void);
 void vmrun_in_nmi(void);
 
 extern u8 h_nmi_host[], g_nops[], g_nops_end[], g_clgi[], g_clgi_off[], g_clgi_on[], g_read[];
+extern u8 g_nmi_32[], g_nmi_16[];
 extern u8 g_nmi[], g_nmi_cpuid[], g_nmi_bad[], g_int[], guest_sti_hlt[], guest_hlt[];
 extern u64 g_nmi_rip, g_int_rip;
 extern u32 nmi_count, nmi_waited, g_nmi_count, g_nmi_order, g_int_count, g_int_order, g_order;
@@ -306,6 +307,23 @@ static void vnmi_cases(void)
 	run();
 	ok(state(name, EXIT_INVALID, on | V_NMI, 0) & (get64(RIP) == (u64)g_nops) &
 	   (get64(0x5f8) == 0x1234567) & (get32(EVENTINJ) == INJECT_NMI) & (get64(0x550) == cr(3)), name);
+	asm volatile("stgi");
+}
+
+/* IRET of 32 and 16 bits: protected mode without paging, two bytes of gate type. */
+static void vnmi_protected(const char *name, const u8 *handler, u16 type)
+{
+	static u64 idt32[3];
+
+	idt32[2] = ((u64)handler & 0xffff) | 0x18ull << 16 | (u64)type << 32 | (u64)handler >> 16 << 48;
+	guest(g_nops, V_NMI_ENABLE | V_NMI);
+	put16(0x484, sizeof(idt32) - 1);
+	put64(0x488, (u64)idt32);
+	seg(0x410, 0x18, 0xc9b);
+	put64(0x4d0, rdmsr(0xc0000080) & ~(1ull << 8 | 1ull << 10));
+	put64(0x558, 0x31);
+	run();
+	check(name, EXIT_CPUID, V_NMI_ENABLE, 1);
 	asm volatile("stgi");
 }
 
@@ -690,6 +708,8 @@ int main(void)
 	cpuid_cases(vpmc);
 	uncore_cases();
 	vnmi_cases();
+	vnmi_protected("virtual NMI: an IRET of 32 bits ends it", g_nmi_32, 0x8e00);
+	vnmi_protected("virtual NMI: an IRET of 16 bits ends it", g_nmi_16, 0x8600);
 	vgif_cases();
 	if (vpmc) {
 		vpmc_swap_cases();

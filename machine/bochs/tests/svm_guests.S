@@ -123,6 +123,17 @@ g_nmi_bad:				/* an IRET that faults */
 g_int:	NOTE	g_int
 	iretq
 
+	/* The same in protected mode, with gates of 32 and of 16 bits. */
+	.globl	g_nmi_32, g_nmi_16
+	.code32
+g_nmi_32:
+	incl	g_nmi_count
+	iretl
+g_nmi_16:
+	incl	g_nmi_count
+	iretw
+	.code64
+
 	.bss
 	.globl	nmi_count, nmi_waited, g_rdmsr, g_rdpmc
 	.globl	g_nmi_rip, g_nmi_count, g_nmi_order, g_int_rip, g_int_count, g_int_order, g_order
