@@ -10,9 +10,9 @@
 
 static void print(const struct pmu_quirk *q)
 {
-	static const char *const vendors[] = { "", " (Intel)", " (AMD)" };
+	static const char *const vendors[] = { "", " (Intel)", " (AMD)", " (amd-zen5)" };
 	char arg[40];
-	int n;
+	int n, i;
 
 	n = snprintf(arg, sizeof(arg), "%s", q->name);
 	if (q->kind == PMU_QUIRK_STEPS)
@@ -20,7 +20,8 @@ static void print(const struct pmu_quirk *q)
 	else if (q->kind == PMU_QUIRK_BITS)
 		snprintf(arg + n, sizeof(arg) - n, "[=MASK]");
 	else if (q->kind == PMU_QUIRK_CHOICE)
-		snprintf(arg + n, sizeof(arg) - n, "=%s|%s|%s", q->values[0], q->values[1], q->values[2]);
+		for (i = 0; i < 4 && q->values[i]; i++)
+			n += snprintf(arg + n, sizeof(arg) - n, "%c%s", i ? '|' : '=', q->values[i]);
 	printf("%-24s%-7s%s%s\n", arg, q->row ? q->row : "", q->help, vendors[q->vendor]);
 }
 

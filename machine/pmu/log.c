@@ -62,6 +62,7 @@ struct counts {
 	uint64_t switch_retired;
 	uint64_t pmi[2];	/* [guest] */
 	uint64_t pmi_masked[2];
+	uint64_t hw[PMU_LOG_NR_HW];
 	struct pmu_oracle oracle;	/* filled in when a port write needs it */
 };
 
@@ -205,7 +206,7 @@ static bool add_table(struct table *to, const struct table *from, bool negative)
 static bool add_counts(struct counts *to, const struct counts *from, bool negative)
 {
 	uint64_t sign = negative ? -1ull : 1;
-	int guest, user;
+	int guest, user, i;
 
 	to->lost += sign * from->lost;
 	to->entries += sign * from->entries;
@@ -213,6 +214,9 @@ static bool add_counts(struct counts *to, const struct counts *from, bool negati
 	to->roundtrip_retired += sign * from->roundtrip_retired;
 	to->switches += sign * from->switches;
 	to->switch_retired += sign * from->switch_retired;
+
+	for (i = 0; i < PMU_LOG_NR_HW; i++)
+		to->hw[i] += sign * from->hw[i];
 
 	for (guest = 0; guest < 2; guest++) {
 		to->pmi[guest] += sign * from->pmi[guest];
@@ -382,6 +386,11 @@ void pmu_log_pmi(struct pmu_log *log, unsigned int cpu, bool guest, uint32_t lvt
 	c->pmi_masked[guest] += !!(lvtpc & LVT_MASKED);
 }
 
+void pmu_log_hw(struct pmu_log *log, unsigned int cpu, enum pmu_log_hw what)
+{
+	log->cpus[cpu].now.hw[what]++;
+}
+
 /* Records. */
 
 static void print_slots(FILE *f, const struct slot *slots, uint32_t nr, const char *name,
@@ -486,6 +495,30 @@ static void print_error(struct pmu_log *log, uint32_t id, unsigned int cpu, cons
 }
 
 /* All of a record but its head.  Sorts @c's table, which is of no use after. */
+/* What the processor did by itself; nothing, if that is none at all. */
+static void print_hw(FILE *f, const struct counts *c)
+{
+	static const char *const names[PMU_LOG_NR_HW] = {
+		[PMU_LOG_VPMC_ENTRY] = "vpmc_entries",
+		[PMU_LOG_VPMC_EXIT] = "vpmc_exits",
+		[PMU_LOG_VPMC_PMI] = "vpmc_pmis",
+		[PMU_LOG_VPMC_LOST] = "vpmc_pmis_lost",
+		[PMU_LOG_VNMI] = "virtual_nmis",
+	};
+	uint64_t any = 0;
+	int i;
+
+	for (i = 0; i < PMU_LOG_NR_HW; i++)
+		any |= c->hw[i];
+	if (!any)
+		return;
+
+	fputs(",\"hardware\":", f);
+	for (i = 0; i < PMU_LOG_NR_HW; i++)
+		fprintf(f, "%c\"%s\":%" PRIu64, i ? ',' : '{', names[i], c->hw[i]);
+	fputc('}', f);
+}
+
 static void print_counts(struct pmu_log *log, struct counts *c)
 {
 	static const char *const worlds[2] = { "host", "guest" };
@@ -524,6 +557,7 @@ static void print_counts(struct pmu_log *log, struct counts *c)
 		",\"host_masked\":%" PRIu64 ",\"guest_masked\":%" PRIu64 "}",
 		c->pmi[PMU_HOST], c->pmi[PMU_GUEST],
 		c->pmi_masked[PMU_HOST], c->pmi_masked[PMU_GUEST]);
+	print_hw(f, c);
 	if (c->lost)
 		fprintf(f, ",\"lost\":%" PRIu64, c->lost);
 	print_oracle(f, &c->oracle);

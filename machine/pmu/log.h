@@ -69,6 +69,23 @@ void pmu_log_exit(struct pmu_log *log, unsigned int cpu, const struct pmu_feed *
 void pmu_log_pmi(struct pmu_log *log, unsigned int cpu, bool guest, uint32_t lvtpc);
 
 /*
+ * What the processor does by itself, without an access of software: VMRUN and
+ * #VMEXIT that swap the PMU's PMU_VPMC_NR_REGS registers, an overflow in such a guest
+ * that becomes a virtual NMI or, without VNMI, is lost; a virtual NMI that is taken,
+ * whoever has asked for it.
+ */
+enum pmu_log_hw {
+	PMU_LOG_VPMC_ENTRY,
+	PMU_LOG_VPMC_EXIT,
+	PMU_LOG_VPMC_PMI,
+	PMU_LOG_VPMC_LOST,
+	PMU_LOG_VNMI,
+	PMU_LOG_NR_HW,
+};
+
+void pmu_log_hw(struct pmu_log *log, unsigned int cpu, enum pmu_log_hw what);
+
+/*
  * A write to PMU_LOG_PORT on @cpu.  @pmus: the processors' PMUs, all synced by
  * the caller, for the oracle.  Opening an open window or closing a closed one
  * writes an {"error": ...} record and changes nothing.

@@ -93,17 +93,29 @@
 #define MSR_PEBS_DATA_CFG	0x3f2
 #define MSR_A_PMC0		0x4c1
 
+#define MSR_AMD_IRPERF		0xc00000e9
 #define MSR_AMD_GLOBAL_STATUS	0xc0000300
 #define MSR_AMD_GLOBAL_CTL	0xc0000301
 #define MSR_AMD_STATUS_CLR	0xc0000302
 #define MSR_AMD_STATUS_SET	0xc0000303
 #define MSR_K7_EVNTSEL0		0xc0010000
 #define MSR_K7_PERFCTR0		0xc0010004
+#define MSR_AMD_HWCR		0xc0010015
 #define MSR_AMD_PERF_CTL0	0xc0010200
+#define MSR_AMD_L3_CTL0		0xc0010230
+#define MSR_AMD_DF_CTL0		0xc0010240
 #define NR_K7			4
 
+/* HWCR: IRPerfCount is read-only, and counts. */
+#define HWCR_IRPERF_LOCK	BIT(27)
+#define HWCR_IRPERF_EN		BIT(30)
+
 /* AMD: 6 to 9 and 10h to 1bh are the data fabric's, 0ah to 0fh the L3 cache's (APM3, RDPMC). */
+#define RDPMC_AMD_DF		0x06
+#define RDPMC_AMD_L3		0x0a
+#define RDPMC_AMD_DF4		0x10
 #define RDPMC_AMD_LAST		0x1b
+#define NR_DF_LOW		4
 #define RDPMC_FIXED		(1u << 30)
 #define RDPMC_METRICS		(1u << 29)
 
@@ -168,7 +180,7 @@ enum pending {
 	PENDING_HOST = PMU_HOST,
 	PENDING_GUEST = PMU_GUEST,
 	PENDING_EMPTY,		/* the quirk's second one, which no overflow stands behind */
-	PENDING_STRAY,		/* the quirk's, due while the guest counts */
+	PENDING_STRAY,		/* the quirk's, due while the guest counts; always by LVTPC */
 	NR_PENDING,
 };
 
@@ -183,6 +195,7 @@ struct __attribute__((may_alias)) priv {
 	uint32_t pending;		/* bit enum pending: on its way, ... */
 	uint64_t pending_due[NR_PENDING]; /* ... delivered at that step */
 	bool held;			/* PENDING_GUEST: a VM-exit sets pending_due anew */
+	bool empty_virtual;		/* PENDING_EMPTY: of a guest with a virtual PMU */
 
 	/* Of the quirk "drift": increments that are late, bit idx of drifting. */
 	uint32_t drifting;
@@ -244,6 +257,16 @@ const struct pmu_model pmu_models[] = {
 		.name = "amd-v1",
 		.vendor = PMU_AMD, .version = 1, .nr_gp = 6,
 	}, {
+		.name = "amd-zen4",	/* family 19h model 11h */
+		.vendor = PMU_AMD, .version = 2, .nr_gp = 6,
+		.uncore = true, .irperf = true, .vnmi = true,
+		.signature = 0x00a10f11, .brand = "AMD Zen 4 in the machine",
+	}, {
+		.name = "amd-zen5",	/* family 1Ah model 44h */
+		.vendor = PMU_AMD, .version = 2, .nr_gp = 6,
+		.uncore = true, .irperf = true, .vnmi = true, .vpmc = true,
+		.signature = 0x00b40f40, .brand = "AMD Zen 5 in the machine",
+	}, {
 		.name = NULL,
 	}
 };
@@ -282,7 +305,7 @@ void pmu_cpuid_80000022(const struct pmu_model *model, uint32_t regs[4])
 
 	/* PerfMonV2 and freeze-on-PMI, no LBR stack. */
 	regs[0] = 1u << 0 | 1u << 2;
-	regs[1] = model->nr_gp;
+	regs[1] = model->nr_gp | (model->uncore ? PMU_NR_DF << 10 : 0);
 }
 
 static struct priv *priv_of(struct pmu *pmu)
@@ -299,6 +322,11 @@ static bool is_intel(const struct pmu *pmu)
 static bool has_global(const struct pmu *pmu)
 {
 	return pmu->model->version >= 2;
+}
+
+static bool has_uncore(const struct pmu *pmu)
+{
+	return pmu->model->uncore || pmu->quirks.uncore.on;
 }
 
 static uint64_t gp_mask(const struct pmu *pmu)
@@ -826,6 +854,19 @@ static void pend(struct pmu *pmu)
 	p->pending_due[which] = pmu->synced.steps + wait;
 }
 
+/* Does it go to the guest itself?  The host's goes to LVTPC, whoever runs. */
+static bool is_virtual(struct pmu *pmu, enum pending which)
+{
+	switch (which) {
+	case PENDING_GUEST:
+		return pmu->vpmc;
+	case PENDING_EMPTY:
+		return priv_of(pmu)->empty_virtual;
+	default:
+		return false;
+	}
+}
+
 static void deliver_one(struct pmu *pmu, enum pending which)
 {
 	struct priv *p = priv_of(pmu);
@@ -845,11 +886,16 @@ static void deliver_one(struct pmu *pmu, enum pending which)
 		}
 		if (pmu->quirks.empty_pmi.on) {
 			p->pending |= 1u << PENDING_EMPTY;
+			p->empty_virtual = is_virtual(pmu, which);
 			p->pending_due[PENDING_EMPTY] = pmu->synced.steps + pmu->quirks.empty_pmi.val;
 		}
 	}
-	if (pmu->ops && pmu->ops->pmi)
+	if (is_virtual(pmu, which)) {
+		if (pmu->ops && pmu->ops->virtual_pmi)
+			pmu->ops->virtual_pmi(pmu->opaque);
+	} else if (pmu->ops && pmu->ops->pmi) {
 		pmu->ops->pmi(pmu->opaque);
+	}
 }
 
 static void deliver(struct pmu *pmu)
@@ -964,6 +1010,9 @@ static void take(struct pmu *pmu, uint64_t *d)
 	at->cache_misses += d[F_CACHE_MISSES];
 	at->loads += d[F_LOADS];
 	at->stores += d[F_STORES];
+
+	if (pmu->hwcr & HWCR_IRPERF_EN)
+		pmu->irperf = (pmu->irperf + d[F_RETIRED]) & WIDTH_MASK;
 
 	pmu->synced = pmu->feed;
 	p->rmw_synced = pmu->rmw;
@@ -1127,6 +1176,10 @@ enum reg {
 	REG_METRICS,
 	REG_CAPABILITIES,
 	REG_DEBUGCTL,
+	REG_HWCR,
+	REG_IRPERF,
+	REG_UNCORE_CTL,		/* n: L3 first, then DF */
+	REG_UNCORE_CTR,
 };
 
 static bool in_range(uint32_t msr, uint32_t first, uint32_t nr, unsigned int *n)
@@ -1183,6 +1236,18 @@ static enum reg find_amd(const struct pmu *pmu, uint32_t msr, unsigned int *n)
 		*n /= 2;
 		return is_ctr ? REG_CTR : REG_SEL;
 	}
+	if (in_range(msr, MSR_AMD_DF_CTL0, 2 * PMU_NR_DF, n) && has_uncore(pmu)) {
+		bool is_ctr = *n & 1;
+
+		*n = PMU_NR_L3 + *n / 2;
+		return is_ctr ? REG_UNCORE_CTR : REG_UNCORE_CTL;
+	}
+	if (in_range(msr, MSR_AMD_L3_CTL0, 2 * PMU_NR_L3, n) && has_uncore(pmu)) {
+		bool is_ctr = *n & 1;
+
+		*n /= 2;
+		return is_ctr ? REG_UNCORE_CTR : REG_UNCORE_CTL;
+	}
 	if (in_range(msr, MSR_K7_EVNTSEL0, NR_K7, n))
 		return REG_SEL;
 	if (in_range(msr, MSR_K7_PERFCTR0, NR_K7, n))
@@ -1199,6 +1264,10 @@ static enum reg find_amd(const struct pmu *pmu, uint32_t msr, unsigned int *n)
 		return has_global(pmu) ? REG_STATUS_RESET : REG_ABSENT;
 	case MSR_AMD_STATUS_SET:
 		return has_global(pmu) ? REG_STATUS_SET : REG_ABSENT;
+	case MSR_AMD_HWCR:
+		return pmu->model->irperf ? REG_HWCR : REG_UNKNOWN;
+	case MSR_AMD_IRPERF:
+		return pmu->model->irperf ? REG_IRPERF : REG_UNKNOWN;
 	default:
 		return REG_UNKNOWN;
 	}
@@ -1283,6 +1352,26 @@ static uint64_t inuse(const struct pmu *pmu)
 	return val;
 }
 
+/*
+ * Counters of the data fabric and of the L3 cache count steps while enabled.  What
+ * is kept of one that counts is its value less the steps so far.
+ */
+static uint64_t uncore_steps(const struct pmu *pmu, unsigned int n)
+{
+	return pmu->uncore_ctl[n] & SEL_EN ? pmu->synced.steps : 0;
+}
+
+static uint64_t uncore_value(const struct pmu *pmu, unsigned int n)
+{
+	return (pmu->uncore_ctr[n] + uncore_steps(pmu, n)) & WIDTH_MASK;
+}
+
+static void uncore_set(struct pmu *pmu, unsigned int n, uint64_t ctl, uint64_t val)
+{
+	pmu->uncore_ctl[n] = ctl;
+	pmu->uncore_ctr[n] = val - uncore_steps(pmu, n);
+}
+
 enum pmu_result pmu_rdmsr(struct pmu *pmu, uint32_t msr, uint64_t *val)
 {
 	unsigned int n;
@@ -1330,6 +1419,18 @@ enum pmu_result pmu_rdmsr(struct pmu *pmu, uint32_t msr, uint64_t *val)
 		break;
 	case REG_DEBUGCTL:
 		*val = pmu->debugctl;
+		break;
+	case REG_HWCR:
+		*val = pmu->hwcr;
+		break;
+	case REG_IRPERF:
+		*val = pmu->irperf;
+		break;
+	case REG_UNCORE_CTL:
+		*val = pmu->uncore_ctl[n];
+		break;
+	case REG_UNCORE_CTR:
+		*val = uncore_value(pmu, n);
 		break;
 	}
 
@@ -1390,6 +1491,19 @@ enum pmu_result pmu_wrmsr(struct pmu *pmu, uint32_t msr, uint64_t val)
 	case REG_DEBUGCTL:
 		pmu->debugctl = val;
 		break;
+	case REG_HWCR:
+		pmu->hwcr = val;
+		break;
+	case REG_IRPERF:
+		if (!(pmu->hwcr & HWCR_IRPERF_LOCK))
+			pmu->irperf = val & WIDTH_MASK;
+		break;
+	case REG_UNCORE_CTL:
+		uncore_set(pmu, n, val, uncore_value(pmu, n));
+		break;
+	case REG_UNCORE_CTR:
+		uncore_set(pmu, n, pmu->uncore_ctl[n], val & WIDTH_MASK);
+		break;
 	default:
 		/* AMD's GLOBAL_STATUS: dropped. */
 		break;
@@ -1408,9 +1522,17 @@ enum pmu_result pmu_rdpmc(struct pmu *pmu, uint32_t ecx, uint64_t *val)
 		return PMU_OK;
 	}
 	if (!is_intel(pmu)) {
-		if (!pmu->quirks.uncore.on || ecx > RDPMC_AMD_LAST)
+		unsigned int n;
+
+		if (!has_uncore(pmu) || ecx > RDPMC_AMD_LAST)
 			return PMU_GP;
-		*val = pmu->synced.steps;
+		if (ecx >= RDPMC_AMD_DF4)
+			n = PMU_NR_L3 + NR_DF_LOW + ecx - RDPMC_AMD_DF4;
+		else if (ecx >= RDPMC_AMD_L3)
+			n = ecx - RDPMC_AMD_L3;
+		else
+			n = PMU_NR_L3 + ecx - RDPMC_AMD_DF;
+		*val = uncore_value(pmu, n);
 		return PMU_OK;
 	}
 
@@ -1458,12 +1580,106 @@ void pmu_lvtpc_unmasked(struct pmu *pmu)
 	rearm(pmu, pmu->want);
 }
 
+/* AMD's PMC virtualization. */
+
+static void vpmc_get(const struct pmu *pmu, struct pmu_vpmc *regs)
+{
+	memcpy(regs->ctl, pmu->eventsel, sizeof(regs->ctl));
+	memcpy(regs->ctr, pmu->gp, sizeof(regs->ctr));
+	regs->irperf = pmu->irperf;
+	regs->status = pmu->global_status;
+	regs->global_ctl = pmu->global_ctrl;
+}
+
+static void vpmc_set(struct pmu *pmu, const struct pmu_vpmc *regs)
+{
+	unsigned int i;
+
+	for (i = 0; i < pmu->model->nr_gp; i++) {
+		pmu->eventsel[i] = regs->ctl[i] & SEL_AMD_VALID;
+		pmu->gp[i] = regs->ctr[i] & WIDTH_MASK;
+	}
+	pmu->irperf = regs->irperf & WIDTH_MASK;
+	pmu->global_status = regs->status & (status_set_valid(pmu) | status_strange(pmu));
+	pmu->global_ctrl = regs->global_ctl & global_valid(pmu);
+	memset(priv_of(pmu)->grown, 0, sizeof(priv_of(pmu)->grown));
+	priv_of(pmu)->level = 0;
+}
+
+/* Of @regs, the host's at VMRUN, what the host finds after #VMEXIT. */
+static void vpmc_reset_host(const struct pmu *pmu, struct pmu_vpmc *regs)
+{
+	if (pmu->quirks.vpmc_swap.on && pmu->quirks.vpmc_swap.val == PMU_VPMC_KEEP)
+		return;
+
+	memset(regs->ctl, 0, sizeof(regs->ctl));
+	memset(regs->ctr, 0, sizeof(regs->ctr));
+	regs->global_ctl = gp_mask(pmu);
+}
+
+void pmu_vpmc_enter(struct pmu *pmu, const struct pmu_vpmc *guest)
+{
+	struct priv *p = priv_of(pmu);
+	bool pmi = false;
+
+	pmu_sync(pmu);
+	/* What is late reaches the host's counter before it is put away. */
+	if (p->drifting)
+		pmi = drift_in(pmu);
+	if (pmi)
+		pend(pmu);
+	vpmc_get(pmu, &pmu->vpmc_host);
+	pmu->vpmc = true;
+	vpmc_set(pmu, guest);
+	rebuild(pmu);
+}
+
+void pmu_vpmc_leave(struct pmu *pmu, struct pmu_vpmc *guest)
+{
+	struct priv *p = priv_of(pmu);
+	unsigned int i;
+
+	pmu_sync(pmu);
+	for (i = 0; i < NR_PENDING; i++)
+		if (is_virtual(pmu, i))
+			p->pending_due[i] = pmu->synced.steps;
+	deliver(pmu);
+	/* The one that the quirk "empty-pmi" has added just now. */
+	if (p->empty_virtual && p->pending & 1u << PENDING_EMPTY) {
+		p->pending_due[PENDING_EMPTY] = pmu->synced.steps;
+		deliver(pmu);
+	}
+	p->held = false;
+	p->empty_virtual = false;
+
+	vpmc_get(pmu, guest);
+	vpmc_reset_host(pmu, &pmu->vpmc_host);
+	pmu->vpmc = false;
+	vpmc_set(pmu, &pmu->vpmc_host);
+	rebuild(pmu);
+}
+
+void pmu_vpmc_refused(struct pmu *pmu)
+{
+	struct pmu_vpmc regs;
+
+	if (!pmu->quirks.vpmc_refused.on)
+		return;
+
+	pmu_sync(pmu);
+	vpmc_get(pmu, &regs);
+	vpmc_reset_host(pmu, &regs);
+	vpmc_set(pmu, &regs);
+	rebuild(pmu);
+}
+
 /* Start and reset. */
 
 void pmu_reset(struct pmu *pmu)
 {
 	struct priv *p = priv_of(pmu);
 	uint64_t d[F_NR];
+	unsigned int i;
 
 	take(pmu, d);
 
@@ -1475,6 +1691,14 @@ void pmu_reset(struct pmu *pmu)
 	pmu->global_status = 0;
 	pmu->debugctl = 0;
 	metrics_restart(pmu, 0, 0);
+	pmu->hwcr = 0;
+	pmu->irperf = 0;
+	pmu->vpmc = false;
+	/* As firmware may leave them: all count, so that who reads one reads something. */
+	for (i = 0; i < PMU_NR_L3 + PMU_NR_DF; i++) {
+		pmu->uncore_ctl[i] = SEL_EN;
+		pmu->uncore_ctr[i] = 0;
+	}
 
 	p->pending = 0;
 	p->drifting = 0;

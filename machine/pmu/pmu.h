@@ -30,6 +30,8 @@ extern "C" {
 
 #define PMU_MAX_GP	8
 #define PMU_MAX_FIXED	4
+#define PMU_NR_L3	6	/* AMD, with pmu_model.uncore */
+#define PMU_NR_DF	16
 #define PMU_WIDTH	48
 
 /* Slots per core cycle, and of those retiring per retired instruction. */
@@ -47,11 +49,17 @@ struct pmu_model {
 	unsigned int event_cond; /* Intel: umask and event of retired conditional branches */
 	bool perf_metrics;	/* Intel with 4 fixed counters: PERF_METRICS (MSR 0x329) */
 	bool vmx_save_global_ctrl; /* VM-exit control "save IA32_PERF_GLOBAL_CTRL" (used by the glue only) */
+	bool uncore;		/* AMD: counters of the data fabric and of the L3 cache */
+	bool irperf;		/* AMD: IRPerfCount, switched on by HWCR */
+	bool vnmi;		/* AMD: virtual GIF and virtual NMI (the glue's) */
+	bool vpmc;		/* AMD: the processor swaps the PMU at VMRUN and #VMEXIT */
+	uint32_t signature;	/* CPUID 1 EAX: family, model, stepping; 0: the glue's own */
+	const char *brand;	/* CPUID 8000_0002: less than 48 characters; with a signature */
 };
 
 /*
  * "intel-8+3", "intel-8+3-nosave", "intel-8+4", "intel-8+4-nosave", "amd-v2",
- * "amd-v1"; ends with an entry whose name is NULL.
+ * "amd-v1", "amd-zen4", "amd-zen5"; ends with an entry whose name is NULL.
  */
 extern const struct pmu_model pmu_models[];
 
@@ -103,6 +111,12 @@ struct pmu_ops {
 	 */
 	void (*pmi)(void *opaque);
 	/*
+	 * The same for an overflow of a guest whose PMU the processor swaps, see
+	 * pmu_vpmc_enter(): LVTPC has no part in it.  Called between that and the end
+	 * of pmu_vpmc_leave() only.  NULL if the model has no vpmc.
+	 */
+	void (*virtual_pmi)(void *opaque);
+	/*
 	 * The deadline (pmu_deadline()) or what the model wants to be told
 	 * (pmu->want) changed.  May be NULL.
 	 */
@@ -132,10 +146,18 @@ struct pmu_quirks {
 	struct pmu_quirk_val vmrun;	/* enum pmu_vmrun; the glue's */
 	struct pmu_quirk_val trace_status;
 	struct pmu_quirk_val uncore, tfa; /* tfa: the glue's */
+	/* The glue's, but for vpmc_swap and vpmc_refused. */
+	struct pmu_quirk_val vpmc_ctl, vpmc_alone, vpmc_clean, vpmc_swap, vpmc_refused;
 };
 
 /* Whose the step of VMRUN is: as the processor is, the guest's. */
 enum pmu_vmrun { PMU_VMRUN_GUEST, PMU_VMRUN_HOST, PMU_VMRUN_BRANCH };
+
+/* VMRUN that swaps the PMU without a way for the guest's PMI: as the processor is, it is lost. */
+enum pmu_vpmc_alone { PMU_VPMC_LOST, PMU_VPMC_INVALID };
+
+/* What the host finds after a #VMEXIT that swaps the PMU: as the processor is, reset values. */
+enum pmu_vpmc_swap { PMU_VPMC_RESET, PMU_VPMC_KEEP };
 
 enum pmu_quirk_kind {
 	PMU_QUIRK_FLAG,		/* NAME */
@@ -144,7 +166,8 @@ enum pmu_quirk_kind {
 	PMU_QUIRK_CHOICE,	/* NAME=one of @values */
 };
 
-enum pmu_quirk_for { PMU_QUIRK_ANY, PMU_QUIRK_INTEL, PMU_QUIRK_AMD };
+/* PMU_QUIRK_VPMC: models with pmu_model.vpmc. */
+enum pmu_quirk_for { PMU_QUIRK_ANY, PMU_QUIRK_INTEL, PMU_QUIRK_AMD, PMU_QUIRK_VPMC };
 
 struct pmu_quirk {
 	const char *name;
@@ -179,6 +202,22 @@ bool pmu_quirks_parse(struct pmu_quirks *quirks, const struct pmu_model *model,
 #define PMU_DRIFT_MAX		3
 
 /*
+ * AMD's PMC virtualization (CPUID 8000_000A EDX[8]): what the processor loads from
+ * the VMCB's save area at VMRUN and stores there at #VMEXIT when VMCB 0B8h bit 3 is
+ * set.  Offsets in the VMCB's page: PERF_CTLn 4E0h + 10h * n, PERF_CTRn 4E8h + 10h *
+ * n, INSTR_RETIRED_CTR 5C0h, PERF_CTR_GLOBAL_STS 5C8h, PERF_CTR_GLOBAL_CTL 5D0h (32
+ * bits).  Source: AMD64 APM Vol. 2, 15.39 and Tables B-2 and B-4.
+ */
+#define PMU_VPMC_NR_REGS	15
+
+struct pmu_vpmc {
+	uint64_t ctl[6], ctr[6];
+	uint64_t irperf;
+	uint64_t status;
+	uint64_t global_ctl;
+};
+
+/*
  * Storage of one PMU.  The layout is public only so that the glue can embed it
  * and feed it inline; read the registers with the functions below.
  */
@@ -208,6 +247,13 @@ struct pmu {
 	uint64_t global_status;
 	uint64_t debugctl;		/* as written; only bit 12 does anything */
 	uint64_t metrics;
+	uint64_t hwcr;			/* as written; only bits 27 and 30 do anything */
+	uint64_t irperf;
+	uint64_t uncore_ctl[PMU_NR_L3 + PMU_NR_DF];
+	uint64_t uncore_ctr[PMU_NR_L3 + PMU_NR_DF]; /* less what they count since, see pmu.c */
+
+	bool vpmc;			/* the registers above hold a guest's values */
+	struct pmu_vpmc vpmc_host;	/* and these are the host's */
 
 	/* Of pmu_mem(). */
 	uint64_t last_load;		/* address */
@@ -334,6 +380,35 @@ void pmu_flush(struct pmu *pmu, uint64_t paddr);
  * all else of the local APIC is the glue's.  Syncs.
  */
 void pmu_lvtpc_unmasked(struct pmu *pmu);
+
+/*
+ * VMRUN with PMC virtualization: put the host's registers away and load those of
+ * the guest; reserved bits are dropped.  What was fed so far belongs to the host.
+ * Does not change the mode.  @pmu->model->vpmc must be set, @pmu->vpmc not.  Syncs.
+ */
+void pmu_vpmc_enter(struct pmu *pmu, const struct pmu_vpmc *guest);
+
+/*
+ * #VMEXIT of such a guest: the guest's registers go to @guest.  The host gets its
+ * GLOBAL_STATUS and IRPerfCount back, and of the others the reset values (all with
+ * the quirk "vpmc-swap=keep").  A PMI of the guest that quirks hold up comes now, by
+ * virtual_pmi(): none of a guest's reaches the host.  Does not change the mode.
+ * Syncs.
+ */
+void pmu_vpmc_leave(struct pmu *pmu, struct pmu_vpmc *guest);
+
+/*
+ * VMRUN with PMC virtualization was refused: nothing, or with the quirk
+ * "vpmc-refused" the host's registers take the values they have after a #VMEXIT.
+ * Syncs.
+ */
+void pmu_vpmc_refused(struct pmu *pmu);
+
+/* The host's GLOBAL_CTL. */
+static inline uint64_t pmu_global_ctrl(const struct pmu *pmu)
+{
+	return pmu->global_ctrl;
+}
 
 /*
  * The processor halts: no steps are taken until an interrupt wakes it, but a PMI

@@ -67,6 +67,24 @@ const struct pmu_quirk pmu_quirk_table[] = {
 		"tfa", "row20", PMU_QUIRK_FLAG, PMU_QUIRK_INTEL, OFFSET(tfa), .help =
 		"CPUID has TSX_FORCE_ABORT: transactions use counter 3 (there are none)"
 	}, {
+		"vpmc-ctl", NULL, PMU_QUIRK_FLAG, PMU_QUIRK_VPMC, OFFSET(vpmc_ctl), .help =
+		"VMRUN with virtual counters fails with exit code -4 while the host's GLOBAL_CTL is not 0"
+	}, {
+		"vpmc-alone", NULL, PMU_QUIRK_CHOICE, PMU_QUIRK_VPMC, OFFSET(vpmc_alone),
+		.values = { "lost", "invalid" }, .help =
+		"VMRUN with virtual counters but without virtual NMI: the PMI is lost (as without the quirk), or exit code -1"
+	}, {
+		"vpmc-clean", NULL, PMU_QUIRK_BITS, PMU_QUIRK_VPMC, OFFSET(vpmc_clean),
+		.val = BIT(10), .help =
+		"VMRUN with VMCB clean bit 10 (or all of a mask) set takes the virtual counters as the last #VMEXIT left them, not from the VMCB"
+	}, {
+		"vpmc-swap", NULL, PMU_QUIRK_CHOICE, PMU_QUIRK_VPMC, OFFSET(vpmc_swap),
+		.values = { "reset", "keep" }, .help =
+		"after #VMEXIT with virtual counters the host's selectors, counters and GLOBAL_CTL have their reset values (as without the quirk), or are as before VMRUN"
+	}, {
+		"vpmc-refused", NULL, PMU_QUIRK_FLAG, PMU_QUIRK_VPMC, OFFSET(vpmc_refused), .help =
+		"a VMRUN with virtual counters that is refused resets the host's counters, too"
+	}, {
 		.name = NULL
 	}
 };
@@ -144,7 +162,8 @@ static bool parse_one(struct pmu_quirks *quirks, const struct pmu_model *model, 
 		return false;
 	}
 	if ((q->vendor == PMU_QUIRK_INTEL && model->vendor != PMU_INTEL) ||
-	    (q->vendor == PMU_QUIRK_AMD && model->vendor != PMU_AMD)) {
+	    (q->vendor == PMU_QUIRK_AMD && model->vendor != PMU_AMD) ||
+	    (q->vendor == PMU_QUIRK_VPMC && !model->vpmc)) {
 		snprintf(why, size, "quirk '%s': not on %s", text, model->name);
 		return false;
 	}

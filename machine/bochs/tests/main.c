@@ -5,17 +5,7 @@
  * setting of quirks: VMRUN_INSNS and VMRUN_BRANCHES are what VMRUN adds to the
  * guest's counts, UNMASK and SKID say that the quirk of that name is on.
  */
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-typedef uint8_t u8;
-typedef uint16_t u16;
-typedef uint32_t u32;
-typedef uint64_t u64;
-
-#define LAPIC_REG(off) (*(volatile u32 *)(0xfee00000ul + (off)))
-#define LVTPC LAPIC_REG(0x340)
+#include "bare.h"
 
 #ifndef VMRUN_INSNS
 #define VMRUN_INSNS 1
@@ -28,202 +18,14 @@ typedef uint64_t u64;
 #define SKID 0
 #endif
 
-extern u64 g_on, pmi_rip, db_rip[8];
-extern u32 g_msr, pmi_count, db_count;
-extern u8 vmcb[4096];
-extern struct { u16 limit; u64 base; } __attribute__((packed)) gdtr;
-extern u8 tss[104];
-
-extern u8 h_iret[], h_skip2[], h_fault[], h_eoi[], h_pmi[], h_nmi[], h_bad[], int_to_kernel[],
-	syscall_entry[], pmi_start[], guest_cpuid[], guest_wrmsr[], guest_lmsw[], vmx_exit[], h_db[],
+extern u8 int_to_kernel[], pmi_start[], guest_cpuid[], guest_wrmsr[], guest_lmsw[], vmx_exit[], h_db[],
 	user_tf[], guest_hlt[], guest_sti_hlt[], guest_paging[], guest_paging_on[];
 
-static bool amd, icelake;
-static unsigned int nr, failed;
-
-/* Output. */
-
-static inline void outb(u16 port, u8 val) { asm volatile("outb %0, %1" :: "a"(val), "Nd"(port)); }
-static inline u8 inb(u16 port) { u8 val; asm volatile("inb %1, %0" : "=a"(val) : "Nd"(port)); return val; }
-static inline void outl(u16 port, u32 val) { asm volatile("outl %0, %1" :: "a"(val), "Nd"(port)); }
-
-static void put(char c)
-{
-	while (!(inb(0x3fd) & 0x20))
-		;
-	outb(0x3f8, c);
-}
-
-static void puts(const char *s)
-{
-	while (*s)
-		put(*s++);
-}
-
-static void putn(u64 n)
-{
-	char buf[21], *p = buf + 20;
-
-	*p = 0;
-	do
-		*--p = '0' + n % 10;
-	while (n /= 10);
-	puts(p);
-}
-
-static void puth(u64 n)
-{
-	int i;
-
-	puts("0x");
-	for (i = 60; i >= 0; i -= 4)
-		put("0123456789abcdef"[(n >> i) & 15]);
-}
-
-static void ok(bool good, const char *name)
-{
-	puts(good ? "ok " : "not ok ");
-	putn(++nr);
-	puts(" - ");
-	puts(name);
-	puts("\n");
-	failed += !good;
-}
-
-static void is(const char *name, const char *what, u64 got, u64 want)
-{
-	if (got == want)
-		return;
-	puts("# ");
-	puts(name);
-	puts(": ");
-	puts(what);
-	puts(" is ");
-	putn(got);
-	puts(", not ");
-	putn(want);
-	puts("\n");
-}
-
-static void __attribute__((noreturn)) off(void)
-{
-	const char *s;
-
-	puts("1..");
-	putn(nr);
-	puts("\n");
-	while (!(inb(0x3fd) & 0x40))
-		;
-	for (s = "Shutdown"; *s; s++)
-		outb(0x8900, *s);
-	for (;;)
-		asm volatile("hlt");
-}
-
-void bad_event(u64 rip, u64 second);
-void bad_event(u64 rip, u64 second)
-{
-	puts("Bail out! unexpected event, stack: ");
-	puth(rip);
-	put(' ');
-	puth(second);
-	put('\n');
-	off();
-}
-
-/* Processor. */
-
-static inline void wrmsr(u32 msr, u64 val)
-{
-	asm volatile("wrmsr" :: "c"(msr), "a"((u32)val), "d"((u32)(val >> 32)) : "memory");
-}
-
-static inline u64 rdmsr(u32 msr)
-{
-	u32 lo, hi;
-
-	asm volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
-	return lo | (u64)hi << 32;
-}
-
-static inline u64 rdpmc(u32 ecx)
-{
-	u32 lo, hi;
-
-	asm volatile("rdpmc" : "=a"(lo), "=d"(hi) : "c"(ecx));
-	return lo | (u64)hi << 32;
-}
-
-static u32 cpuid(u32 leaf, u32 *ebx)
-{
-	u32 a = leaf, b, c = 0, d;
-
-	asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-	*ebx = b;
-	return a;
-}
-
-static struct { u16 lo, sel; u8 ist, type; u16 mid; u32 hi, zero; } idt[256];
-
-static void gate(unsigned int vector, const void *handler, unsigned int dpl)
-{
-	u64 addr = (u64)handler;
-
-	idt[vector].lo = addr;
-	idt[vector].sel = 8;
-	idt[vector].type = 0x8e | dpl << 5;
-	idt[vector].mid = addr >> 16;
-	idt[vector].hi = addr >> 32;
-}
-
-static void setup(void)
-{
-	struct { u16 limit; u64 base; } __attribute__((packed)) idtr = { sizeof(idt) - 1, (u64)idt };
-	unsigned int i;
-	u32 b;
-
-	outb(0x3f9, 0);		/* no interrupts; 115200 8n1, FIFO */
-	outb(0x3fb, 0x83);
-	outb(0x3f8, 1);
-	outb(0x3f9, 0);
-	outb(0x3fb, 3);
-	outb(0x3fa, 7);
-	outb(0x21, 0xff);
-	outb(0xa1, 0xff);
-
-	for (i = 0; i < 256; i++)
-		gate(i, h_bad, 0);
-	gate(1, h_iret, 0);
-	gate(2, h_nmi, 0);
-	gate(3, h_iret, 3);
-	gate(6, h_skip2, 0);
-	gate(13, h_fault, 0);
-	gate(14, h_fault, 0);
-	gate(0x40, h_iret, 0);
-	gate(0x41, int_to_kernel, 3);
-	gate(0x50, h_pmi, 0);
-	gate(0x51, h_eoi, 0);
-	asm volatile("lidt %0" :: "m"(idtr));
-
-	cpuid(0, &b);
-	amd = b == 0x68747541;
-	icelake = (cpuid(1, &b) & 0xf0ff0) == 0x706e0;
-	LAPIC_REG(0xf0) = 0x1ff;
-	wrmsr(0xc0000081, 0x0020000800000000);
-	wrmsr(0xc0000082, (u64)syscall_entry);
-	wrmsr(0xc0000084, 0x300);
-}
+static bool icelake;
 
 /* Counters: 0 instructions at CPL 0, 1 at CPL 3, 2 branches, 3 steps, 4 conditional branches. */
 
 enum { K, U, B, C, J, NR };
-
-#define SEL(ev, bits) ((ev) | (bits) | 1 << 22)
-#define OS (1 << 17)
-#define USR (1 << 16)
-#define INT (1 << 20)
-#define GUESTONLY (1ull << 40)
-#define HOSTONLY (1ull << 41)
 
 static void program(u64 more)
 {
@@ -410,79 +212,6 @@ static void refusal(void)
 	ok(good, "absent registers raise #GP");
 }
 
-static void self_ipi(void)
-{
-	LAPIC_REG(0x300) = 0x40051;
-}
-
-/* An interrupt that comes while a guest halts. */
-static void timer(u8 vector)
-{
-	LAPIC_REG(0x3e0) = 0xb;
-	LAPIC_REG(0x320) = vector;
-	LAPIC_REG(0x380) = 5000;
-}
-
-/* SVM. */
-
-static void put16(u32 off, u16 v) { *(u16 *)(vmcb + off) = v; }
-static void put32(u32 off, u32 v) { *(u32 *)(vmcb + off) = v; }
-static void put64(u32 off, u64 v) { *(u64 *)(vmcb + off) = v; }
-static u64 get64(u32 off) { return *(u64 *)(vmcb + off); }
-
-static u64 cr(int n)
-{
-	u64 v;
-
-	if (n == 0)
-		asm volatile("mov %%cr0, %0" : "=r"(v));
-	else if (n == 3)
-		asm volatile("mov %%cr3, %0" : "=r"(v));
-	else
-		asm volatile("mov %%cr4, %0" : "=r"(v));
-	return v;
-}
-
-static u8 hsave[4096] __attribute__((aligned(4096)));
-static u8 msrpm[8192] __attribute__((aligned(4096)));
-
-static void seg(u32 off, u16 sel, u16 attr)
-{
-	put16(off, sel);
-	put16(off + 2, attr);
-	put32(off + 4, 0xffffffff);
-	put64(off + 8, 0);
-}
-
-static void svm_setup(const void *rip)
-{
-	unsigned int i;
-
-	for (i = 0; i < sizeof(vmcb); i++)
-		vmcb[i] = 0;
-	put32(0x00c, 1u << 18 | 1u << 24 | 1u << 28);	/* CPUID, HLT, MSRPM */
-	put32(0x010, 1);		/* VMRUN */
-	put64(0x048, (u64)msrpm);
-	put32(0x058, 1);		/* ASID */
-	seg(0x400, 0x10, 0xc93);
-	seg(0x410, 0x08, 0xa9b);
-	seg(0x420, 0x10, 0xc93);
-	seg(0x430, 0x10, 0xc93);
-	put16(0x464, gdtr.limit);
-	put64(0x468, gdtr.base);
-	put16(0x484, sizeof(idt) - 1);
-	put64(0x488, (u64)idt);
-	put64(0x4d0, rdmsr(0xc0000080));
-	put64(0x548, cr(4));
-	put64(0x550, cr(3));
-	put64(0x558, cr(0));
-	put64(0x560, 0x400);
-	put64(0x568, 0xffff0ff0);
-	put64(0x570, 2);
-	put64(0x578, (u64)rip);
-	put64(0x5d8, 0x380000);
-}
-
 static void svm_run(const char *name, u64 more, u64 exit, u64 k, u64 b)
 {
 	program(more);
@@ -557,8 +286,7 @@ static void svm_paging(void)
 
 static void svm_cases(void)
 {
-	wrmsr(0xc0000080, rdmsr(0xc0000080) | 1 << 12);
-	wrmsr(0xc0010117, (u64)hsave);
+	svm_on();
 
 	svm_setup(guest_cpuid);
 	svm_run("VMRUN, exit by CPUID: host and guest", 0, 0x72, 3 + STOP + 10, VMRUN_BRANCHES);
@@ -897,7 +625,11 @@ static void vmx_cases(void)
 int main(void);
 int main(void)
 {
+	u32 r[4];
+
 	setup();
+	cpuid(1, r);
+	icelake = (r[0] & 0xf0ff0) == 0x706e0;
 	puts("TAP version 13\n");
 	if (SKID) {
 		halt_case();

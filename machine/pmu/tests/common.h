@@ -33,6 +33,7 @@
 struct fix {
 	struct pmu pmu;
 	unsigned int pmis;
+	unsigned int virtual_pmis;
 	unsigned int rearms;
 	uint64_t pmi_step;	/* of the last PMI */
 };
@@ -45,6 +46,13 @@ static void on_pmi(void *opaque)
 	f->pmi_step = f->pmu.feed.steps;
 }
 
+static void on_virtual_pmi(void *opaque)
+{
+	struct fix *f = opaque;
+
+	f->virtual_pmis++;
+}
+
 static void on_rearm(void *opaque)
 {
 	struct fix *f = opaque;
@@ -52,7 +60,11 @@ static void on_rearm(void *opaque)
 	f->rearms++;
 }
 
-static const struct pmu_ops fix_ops = { .pmi = on_pmi, .rearm = on_rearm };
+static const struct pmu_ops fix_ops = {
+	.pmi = on_pmi,
+	.virtual_pmi = on_virtual_pmi,
+	.rearm = on_rearm,
+};
 
 static inline void fix_init(struct fix *f, const char *model)
 {

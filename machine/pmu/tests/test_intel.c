@@ -24,7 +24,7 @@ static void models_exist(void **state)
 		assert_ptr_equal(pmu_model_find(m->name), m);
 		nr++;
 	}
-	assert_int_equal(nr, 6);
+	assert_int_equal(nr, 8);
 	assert_true(pmu_model_find("intel-8+3")->vmx_save_global_ctrl);
 	assert_false(pmu_model_find("intel-8+3-nosave")->vmx_save_global_ctrl);
 	assert_true(pmu_model_find("intel-8+4")->vmx_save_global_ctrl);

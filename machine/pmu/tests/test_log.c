@@ -409,6 +409,31 @@ static void many(void **state)
 	has(lines[1], "\"lost\":150849,");
 }
 
+/* What the processor does by itself is no access; not at all there if there is nothing. */
+static void hardware(void **state)
+{
+	(void)state;
+	pmu_log_hw(log_, 0, PMU_LOG_VPMC_ENTRY);
+	port(0, PMU_LOG_OPEN, 1);
+	port(0, PMU_LOG_CLOSE, 1);
+	port(0, PMU_LOG_OPEN, 2);
+	pmu_log_hw(log_, 0, PMU_LOG_VPMC_ENTRY);
+	pmu_log_hw(log_, 1, PMU_LOG_VPMC_ENTRY);
+	pmu_log_hw(log_, 0, PMU_LOG_VPMC_EXIT);
+	pmu_log_hw(log_, 0, PMU_LOG_VPMC_PMI);
+	pmu_log_hw(log_, 0, PMU_LOG_VPMC_LOST);
+	pmu_log_hw(log_, 1, PMU_LOG_VNMI);
+	port(0, PMU_LOG_CLOSE, 2);
+	read_lines();
+	check_json();
+	assert_null(strstr(lines[1], "hardware"));
+	has(lines[2 + NR_CPUS + 1], "\"hardware\":{\"vpmc_entries\":2,\"vpmc_exits\":1,\"vpmc_pmis\":1,"
+	    "\"vpmc_pmis_lost\":1,\"virtual_nmis\":1}");
+	has(lines[2 + NR_CPUS + 2], "\"hardware\":{\"vpmc_entries\":1,\"vpmc_exits\":1,\"vpmc_pmis\":1,"
+	    "\"vpmc_pmis_lost\":1,\"virtual_nmis\":0}");
+	has(lines[2 + NR_CPUS + 1], "\"access\":{\"host\":{\"rdmsr\":{},\"wrmsr\":{},\"rdpmc\":{}}");
+}
+
 /* A window left open at the end is freed. */
 static void left_open(void **state)
 {
@@ -435,6 +460,7 @@ int main(void)
 		log_test(overlap),
 		log_test(errors),
 		log_test(many),
+		log_test(hardware),
 		log_test(left_open),
 	};
 

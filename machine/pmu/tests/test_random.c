@@ -131,7 +131,7 @@ static void assert_same(struct fix *a, struct fix *b)
 		assert_int_equal(rd(a, 0x329), rd(b, 0x329));
 }
 
-static const char *const models[] = { "intel-8+3", "intel-8+4", "amd-v2", "amd-v1" };
+static const char *const models[] = { "intel-8+3", "intel-8+4", "amd-v2", "amd-v1", "amd-zen5" };
 
 /* One PMU is synced only when it must be, the other all the time. */
 static void split_feeds(void **state)
@@ -140,7 +140,7 @@ static void split_feeds(void **state)
 	unsigned int m, round, i, n;
 
 	(void)state;
-	for (m = 0; m < 4; m++) {
+	for (m = 0; m < 5; m++) {
 		seed = 0x1234567 + m;
 		fix_init(&f[0], models[m]);
 		fix_init(&f[1], models[m]);
@@ -306,7 +306,7 @@ static void step_by_step(void **state)
 	unsigned int m, round, i, k, n;
 
 	(void)state;
-	for (m = 0; m < 4; m++) {
+	for (m = 0; m < 5; m++) {
 		bool intel;
 		uint64_t checks = 0, sels[PMU_MAX_GP];
 
@@ -441,7 +441,7 @@ static void fuzz_registers(void **state)
 	unsigned int m, i;
 
 	(void)state;
-	for (m = 0; m < 4; m++) {
+	for (m = 0; m < 5; m++) {
 		seed = 99 + m;
 		fix_init(&f, models[m]);
 		for (i = 0; i < 200000; i++) {

@@ -79,7 +79,12 @@ static void pmu_op_rearm(void *opaque)
   ((BX_CPU_C *) opaque)->pmu_rearm();
 }
 
-static const struct pmu_ops pmu_glue_ops = { pmu_op_pmi, pmu_op_rearm };
+static void pmu_op_virtual_pmi(void *opaque)
+{
+  ((BX_CPU_C *) opaque)->svm_vpmc_pmi();
+}
+
+static const struct pmu_ops pmu_glue_ops = { pmu_op_pmi, pmu_op_virtual_pmi, pmu_op_rearm };
 
 static void pmu_config_error(const char *fmt, const char *a, const char *b)
 {
@@ -153,12 +158,14 @@ bool BX_CPU_C::pmu_save_global_ctrl_supported(void) const
 void BX_CPU_C::pmu_cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *leaf) const
 {
   const struct pmu_model *model = pmug.pmu.model;
+  char brand[48] = "";
   Bit32u regs[4];
 
   if (! pmug.on) return;
 
   switch (function) {
   case 0x00000001:
+    if (model->signature) leaf->eax = model->signature;
     leaf->ecx &= ~BX_CPUID_STD1_ECX_MONITOR_MWAIT;
     if (model->vendor == PMU_INTEL) {
       leaf->ecx &= ~(BX_CPUID_STD1_ECX_DTES64 | BX_CPUID_STD1_ECX_DS_CPL);
@@ -207,18 +214,47 @@ void BX_CPU_C::pmu_cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *
     break;
 
   case 0x80000001:
+    if (model->signature) leaf->eax = model->signature;
     if (model->vendor == PMU_AMD) {
       leaf->ecx &= ~(BX_CPUID_EXT1_ECX_IBS | BX_CPUID_EXT1_ECX_PERFCTR_EXT_NB |
                      BX_CPUID_EXT1_ECX_PERFCTR_EXT_L2I);
       leaf->ecx |= BX_CPUID_EXT1_ECX_PERFCTR_EXT_CORE;
-      if (pmug.pmu.quirks.uncore.on)
+      if (model->uncore || pmug.pmu.quirks.uncore.on)
         leaf->ecx |= BX_CPUID_EXT1_ECX_PERFCTR_EXT_NB | BX_CPUID_EXT1_ECX_PERFCTR_EXT_L2I;
     }
+    break;
+
+  case 0x80000002:
+  case 0x80000003:
+  case 0x80000004:
+    if (! model->brand) break;
+    snprintf(brand, sizeof(brand), "%s", model->brand);
+    memcpy(regs, brand + 16 * (function - 0x80000002), sizeof(regs));
+    leaf->eax = regs[0]; leaf->ebx = regs[1];
+    leaf->ecx = regs[2]; leaf->edx = regs[3];
+    break;
+
+  case 0x80000008:
+    if (model->irperf) leaf->ebx |= 1 << 1;
+    break;
+
+  case 0x8000000a:
+    leaf->edx |= svm_virt_features();
     break;
 
   case 0x8000001b:
     if (model->vendor == PMU_AMD)
       leaf->eax = leaf->ebx = leaf->ecx = leaf->edx = 0;
+    break;
+
+  /*
+   * Nothing is speculated, so the processors of these families are free of SRSO (EAX)
+   * and TSA (ECX).  Without the bits Linux looks for microcode that there is not.
+   */
+  case 0x80000021:
+    if (! model->signature) break;
+    leaf->eax |= 1 << 29;
+    leaf->ecx |= 1 << 1 | 1 << 2 | 1 << 7;
     break;
 
   case 0x80000022:
@@ -357,6 +393,13 @@ void BX_CPU_C::pmu_log_msr(enum pmu_log_access what, Bit32u index, bool faulted)
     pmu_log_access(machine_log, bx_cpuid, in_vmx_guest || in_svm_guest, what, index, faulted);
 }
 
+/* The processor has done something with registers or interrupts by itself. */
+void BX_CPU_C::pmu_log_hw(enum pmu_log_hw what)
+{
+  if (machine_log && pmug.on)
+    ::pmu_log_hw(machine_log, bx_cpuid, what);
+}
+
 /* OUT of 32 bits to PMU_LOG_PORT; the OUT itself still belongs to before it. */
 void BX_CPU_C::pmu_port_write(Bit32u val)
 {
@@ -387,6 +430,7 @@ void BX_CPU_C::pmu_enter_guest(void)
     pmu_feed_totals();
   else
     pmu_close_step(true);
+  svm_vpmc_enter();
   pmu_set_mode(&pmug.pmu, true, user_pl, efer.get_SVME());
   if (machine_log) pmu_log_entry(machine_log, bx_cpuid, &pmug.pmu.feed, in_vmx_guest ? vmcsptr : vmcbptr);
   if (! guests) return;

@@ -46,6 +46,10 @@
  *     notes the icount it was done at, which is how a second call in the same
  *     step, and pmu_landing(), know.
  *
+ * Where VMRUN swaps the PMU's registers (svm_virt.h), it does so right before the
+ * mode changes, and #VMEXIT right after the guest's last step is closed.  So VMRUN's
+ * step is counted by the guest's registers where it is the guest's.
+ *
  * VMLAUNCH, VMRESUME and VMRUN retire unless they fault or exit themselves, and
  * so also when the entry fails late and ends like an exit.  An exit in the same
  * step as the entry (an event injected that cannot be delivered) leaves no step
@@ -97,6 +101,7 @@
 
 #include "pmu.h"
 #include "log.h"
+#include "svm_virt.h"
 
 struct pmu_glue {
   Bit64u stop;			/* icount from which on to go step by step */
@@ -112,6 +117,9 @@ struct pmu_glue {
   struct pmu pmu;
 };
 
+#define PMU_MSR_HWCR 0xc0010015
+#define PMU_MSR_IRPERF 0xc00000e9
+
 /*
  * IA32_MISC_ENABLE (Intel): fast strings, performance monitoring available, BTS and
  * PEBS unavailable.  Without the first, Linux clears and copies pages by loops.
@@ -120,7 +128,7 @@ struct pmu_glue {
 #define PMU_MISC_ENABLE (1 << 0 | 1 << 7 | 1 << 11 | 1 << 12)
 
 /* Is that the number of a performance monitoring register of either vendor? */
-static inline bool pmu_is_msr(Bit32u index)
+static inline bool pmu_msr_number(Bit32u index)
 {
   if (index < 0x2000) {
     return (index >= 0x0c1 && index <= 0x0c8) ||
@@ -135,7 +143,7 @@ static inline bool pmu_is_msr(Bit32u index)
   return (index >= 0xc0000300 && index <= 0xc0000303) ||
          (index >= 0xc0010000 && index <= 0xc0010007) ||
          (index >= 0xc0010200 && index <= 0xc001020f) ||
-         (index >= 0xc0010230 && index <= 0xc0010247) ||
+         (index >= 0xc0010230 && index <= 0xc001025f) ||
          (index >= 0xc0011030 && index <= 0xc001103c);
 }
 

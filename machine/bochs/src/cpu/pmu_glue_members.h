@@ -42,10 +42,17 @@
   /* Without a deadline no PMI is on its way. */
   BX_CPP_INLINE void pmu_halting(void) { if (pmug.stop != ~BX_CONST64(0)) pmu_halt(); }
 
+  /* HWCR and IRPerfCount are taken over where there is an IRPerfCount only. */
+  BX_CPP_INLINE bool pmu_is_msr(Bit32u index) const {
+    return pmu_msr_number(index) ||
+           ((index == PMU_MSR_HWCR || index == PMU_MSR_IRPERF) && pmug.pmu.model->irperf);
+  }
+
   bool pmu_msr_read(Bit32u index, Bit64u *val);
   bool pmu_msr_write(Bit32u index, Bit64u val);
   bool pmu_rdpmc_read(Bit32u index, Bit64u *val);
   void pmu_log_msr(enum pmu_log_access what, Bit32u index, bool faulted);
+  void pmu_log_hw(enum pmu_log_hw what);
   void pmu_port_write(Bit32u val);
 
   void pmu_enter_guest(void);
