@@ -52,6 +52,12 @@ bench-growth: ready ## how that cost grows with VMs, vCPUs, events and CPUs: tab
 machine-bench: ready ## what the PMU model costs: against the emulator as it comes
 	@scripts/machine-bench
 
+deb: tree-keep ## Debian packages of Debian's own configuration (hours); CONFIG=machine: for the machine (minutes)
+	@scripts/deb $(CONFIG)
+
+rebase-check: tree-keep ## does the series apply to a newer 6.12.y of apt's mirrors? SOURCE=...: to that one
+	@scripts/rebase-check $(SOURCE)
+
 tree: deps ## from patches/ and new files to a kernel tree in build/linux
 	@scripts/tree
 
@@ -86,4 +92,4 @@ tree-keep: deps
 
 ready: machine image
 
-.PHONY: help bench bench-growth demo check check-unit kernel kernel-debug kernel-base machine image machine-bench tree refresh series series-check config-check style states clean deps tree-keep ready
+.PHONY: help bench bench-growth demo check check-unit kernel kernel-debug kernel-base machine image machine-bench deb rebase-check tree refresh series series-check config-check style states clean deps tree-keep ready
