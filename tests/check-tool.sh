@@ -25,6 +25,10 @@ say_guest() { # NAME OPTION...
 	diag "$(grep -v '^{\|^status' /tmp/said)"
 }
 
+wait_for_holder() {
+	until ls -l /proc/$holder/fd | grep -q perf_event; do sleep 0.1; done
+}
+
 kvm_load enable_mediated_pmu=0
 say off
 kvm_load enable_mediated_pmu=1
@@ -42,7 +46,7 @@ kvm_load enable_mediated_pmu=1
 # Events of the host.
 perf stat -a -e cycles:H sleep 1000 >/dev/null 2>&1 &
 holder=$!
-sleep 0.5
+wait_for_holder
 echo "holder $holder"
 say holder
 kill $holder
@@ -50,8 +54,9 @@ wait $holder
 
 # A guest that uses all of its registers while nothing else counts, and beside the watchdog.
 # Its events have used their counters before the window opens.
+# shellcheck disable=SC2154 # $four_events is lib.sh's
 use="perf stat -e cycles,instructions,$four_events work-loop 20000 2>&1 | tail -n 0
-	perf record -q -o /tmp/data -e branches -c 2000 work-loop 20000 >/dev/null 2>&1"
+	perf record -q -o /tmp/data -e instructions,branches -c 2000 work-loop 20000 >/dev/null 2>&1"
 kvm_load enable_mediated_pmu=1
 guest_start g
 pid=$(cat /tmp/guest.g/pid)
@@ -69,7 +74,7 @@ guest_stop g
 # What includes guests is in the way of the next VM, which the log tells.
 perf stat -a -e cycles:GH sleep 1000 >/dev/null 2>&1 &
 holder=$!
-sleep 0.5
+wait_for_holder
 l2 true >/dev/null 2>&1
 is $? 125 "a VM is refused beside an event that includes guests"
 kill $holder

@@ -8,8 +8,7 @@ import os
 import re
 import subprocess
 
-import figures
-from machinetest import BUILD, TOP, main, ok
+from machinetest import BUILD, TOP, figures, main, ok
 
 # With guests; the others only what the tool says in the host.
 FULL = ["intel-8+3", "amd-v2"]
