@@ -26,7 +26,7 @@ say_guest() { # NAME OPTION...
 }
 
 wait_for_holder() {
-	until ls -l /proc/$holder/fd | grep -q perf_event; do sleep 0.1; done
+	until find /proc/$holder/fd -type l -exec readlink {} \; | grep -q perf_event; do sleep 0.1; done
 }
 
 kvm_load enable_mediated_pmu=0
