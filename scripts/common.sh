@@ -3,6 +3,8 @@
 # Sourced by the other scripts: where things are, how to speak and how to stop.
 set -euo pipefail
 export LC_ALL=C
+# Each script that compiles has its own -j; the Makefile's job server is for scripts.
+unset MAKEFLAGS MFLAGS MAKELEVEL
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD:-$TOP/build}
