@@ -6,8 +6,8 @@ intel*) module=kvm_intel ;;
 *) module=kvm_amd ;;
 esac
 is "$(uname -r)" "$(cat /machine/files/release)" "the packaged kernel runs"
-is "$(sed -n 's,^/dev/[^ ]* / \([^ ]*\) .*,\1,p' /proc/mounts)" ext4 "the root file system is the image's"
-is "$(sed 's/ .*//' /proc/modules | grep -cE '^(ext4|ata_piix|sd_mod)$')" 3 "the initramfs has loaded its modules"
+is "$(sed -n 's,^/dev/[^ ]* / \([^ ]*\) .*,\1,p' /proc/mounts)" squashfs "the root file system is the image's"
+is "$(sed 's/ .*//' /proc/modules | grep -cE '^(ata_piix|sd_mod|squashfs)$')" 3 "the initramfs has loaded its modules"
 is "$(find /sys/module -maxdepth 1 -name 'kvm*' | wc -l)" 0 "KVM is not loaded yet"
 mediated-pmu-check --json >/tmp/before
 is $? 1 "mediated-pmu-check before: something is to be done"

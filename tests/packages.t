@@ -23,7 +23,7 @@ if [ "$(id -u)" = 0 ]; then sudo=(); else sudo=(sudo -n); fi
 
 scripts/deb machine | sed 's/^/# /'
 [ -e "$packages/.stamp" ] || bail "no packages: scripts/deb machine"
-scripts/deps mmdebstrap e2fsprogs | sed 's/^/# /'
+scripts/deps mmdebstrap | sed 's/^/# /'
 image=$(echo "$packages"/linux-image-*.deb)
 release=$(dpkg-deb -f "$image" Package | sed 's/^linux-image-//')
 debs=("$packages"/*.deb)
@@ -37,7 +37,7 @@ stamp=$(printf '%s\n' "$codename" "$needs" 1)
 if [ "$stamp" != "$(cat "$work/stamp" 2>/dev/null)" ]; then
 	echo "# mmdebstrap $codename"
 	rm -f "$work/stamp" "$work/base.tar"
-	"${sudo[@]}" mmdebstrap --quiet --variant=minbase --include="initramfs-tools,zstd,udev,cpio,qemu-system-x86,$needs" \
+	"${sudo[@]}" mmdebstrap --quiet --variant=minbase --include="initramfs-tools,udev,cpio,qemu-system-x86,$needs" \
 		--aptopt='APT::Install-Recommends "false"' --dpkgopt='path-exclude=/usr/share/locale/*' \
 		--dpkgopt='path-exclude=/usr/share/man/*' "$codename" "$work/base.tar" "${sources[@]}" >"$log" 2>&1 ||
 		{ sed 's/^/# /' "$log" | tail -n 20; bail "no Debian from mmdebstrap"; }
@@ -49,6 +49,8 @@ root=$work/root
 "${sudo[@]}" mkdir -p "$root/packages"
 "${sudo[@]}" tar -C "$root" -xf "$work/base.tar"
 "${sudo[@]}" cp "${debs[@]}" "$root/packages"
+# The machine's kernel has no inotify, without which udev does not load modules.
+printf '%s\n' ata_piix sd_mod squashfs | "${sudo[@]}" tee -a "$root/etc/initramfs-tools/modules" >/dev/null
 apt() { "${sudo[@]}" chroot "$root" env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin apt-get -q -y --no-install-recommends "$@"; }
 # shellcheck disable=SC2046 # names of packages have no blanks
 apt install $(cd "$root" && ls packages/*.deb | sed 's,^,/,') >"$log" 2>&1
@@ -69,9 +71,7 @@ printf '#!/bin/sh\nmount -t squashfs -o ro /dev/sdb /machine && exec /machine/in
 "${sudo[@]}" rm -rf "$root/packages"
 cp "$root/boot/vmlinuz-$release" "$work/vmlinuz"
 cp "$root/boot/initrd.img-$release" "$work/initrd"
-rm -f "$work/root.img"
-size=$("${sudo[@]}" du -sm "$root" | cut -f1)
-"${sudo[@]}" mke2fs -q -t ext4 -d "$root" "$work/root.img" $((size + size / 4 + 64))M >"$log" 2>&1
+"${sudo[@]}" mksquashfs "$root" "$work/root.img" -comp lz4 -noappend -no-progress -quiet >"$log" 2>&1
 status=$?
 sed 's/^/# /' "$log"
 "${sudo[@]}" chown "$(id -u)" "$work/root.img"
