@@ -65,7 +65,7 @@ point $? "dpkg has their version"
 for module in kvm_intel kvm_amd; do echo "options $module enable_mediated_pmu=1"; done |
 	"${sudo[@]}" tee "$root/etc/modprobe.d/mediated-pmu.conf" >/dev/null
 # Not systemd, which would take minutes in the emulator.
-printf '#!/bin/sh\nmount -t squashfs -o ro /dev/sdb /machine && exec /machine/init\n' | "${sudo[@]}" tee "$root/sbin/machine-init" >/dev/null
+printf '#!/bin/sh\nuntil [ -b /dev/sdb ]; do sleep 0.1; done\nmount -t squashfs -o ro /dev/sdb /machine && exec /machine/init\n' | "${sudo[@]}" tee "$root/sbin/machine-init" >/dev/null
 "${sudo[@]}" chmod 755 "$root/sbin/machine-init"
 "${sudo[@]}" mkdir "$root/machine"
 "${sudo[@]}" rm -rf "$root/packages"
@@ -97,7 +97,7 @@ apt purge "linux-image-$release" "linux-headers-$release" linux-perf-mpmu mediat
 status=$?
 sed 's/^/# /' "$log"
 point $status "apt removes them"
-left=$("${sudo[@]}" find "$root/boot" "$root/lib/modules" "$root/usr/src" "$root/usr/bin" "$root/usr/libexec" -name "*$release*" -o -name perf -o -name 'mediated-pmu*')
+left=$("${sudo[@]}" find "$root/boot" "$root/lib/modules" "$root/usr/src" "$root/usr/bin" "$root/usr/libexec" -name "*$release*" -o -name perf -o -name 'mediated-pmu*' 2>/dev/null)
 [ -z "$left" ]
 point $? "nothing of them is left"
 echo "$left" | sed 's/^/# /'
