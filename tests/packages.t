@@ -65,7 +65,8 @@ point $? "dpkg has their version"
 for module in kvm_intel kvm_amd; do echo "options $module enable_mediated_pmu=1"; done |
 	"${sudo[@]}" tee "$root/etc/modprobe.d/mediated-pmu.conf" >/dev/null
 # Not systemd, which would take minutes in the emulator.
-printf '#!/bin/sh\nuntil [ -b /dev/sdb ]; do sleep 0.1; done\nmount -t squashfs -o ro /dev/sdb /machine && exec /machine/init\n' | "${sudo[@]}" tee "$root/sbin/machine-init" >/dev/null
+# udev's script of the initramfs ends before it has moved /dev here.
+printf '#!/bin/sh\nmount -t devtmpfs dev /dev\nuntil [ -b /dev/sdb ]; do sleep 0.1; done\nmount -t squashfs -o ro /dev/sdb /machine && exec /machine/init\n' | "${sudo[@]}" tee "$root/sbin/machine-init" >/dev/null
 "${sudo[@]}" chmod 755 "$root/sbin/machine-init"
 "${sudo[@]}" mkdir "$root/machine"
 "${sudo[@]}" rm -rf "$root/packages"
