@@ -13,6 +13,7 @@ help: ## this list
 	@echo "Mediated PMU for KVM on Linux 6.12: what can be made"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16 | sed 's/^/  /'
 
+demo: export NO_SELFTESTS = 1
 demo: ready ## the feature at work, on an Intel and an AMD model: five tables
 	@demo/run
 
@@ -52,6 +53,12 @@ bench-growth: ready ## how that cost grows with VMs, vCPUs, events and CPUs: tab
 machine-bench: ready ## what the PMU model costs: against the emulator as it comes
 	@scripts/machine-bench
 
+deb: tree-keep ## Debian packages of Debian's own configuration (hours); CONFIG=machine: for the machine (minutes)
+	@scripts/deb $(CONFIG)
+
+rebase-check: tree-keep ## does the series apply to a newer 6.12.y of apt's mirrors? SOURCE=...: to that one
+	@scripts/rebase-check $(SOURCE)
+
 tree: deps ## from patches/ and new files to a kernel tree in build/linux
 	@scripts/tree
 
@@ -84,6 +91,8 @@ deps:
 tree-keep: deps
 	@scripts/tree --keep
 
-ready: machine image
+# Unpacking and linking have one processor to do, compiling has the other.
+ready: deps
+	@$(MAKE) --no-print-directory -j2 machine image
 
-.PHONY: help bench bench-growth demo check check-unit kernel kernel-debug kernel-base machine image machine-bench tree refresh series series-check config-check style states clean deps tree-keep ready
+.PHONY: help bench bench-growth demo check check-unit kernel kernel-debug kernel-base machine image machine-bench deb rebase-check tree refresh series series-check config-check style states clean deps tree-keep ready
