@@ -91,8 +91,6 @@ deps:
 tree-keep: deps
 	@scripts/tree --keep
 
-# Unpacking and linking have one processor to do, compiling has the other.
-ready: deps
-	@$(MAKE) --no-print-directory -j2 machine image
+ready: machine image
 
 .PHONY: help bench bench-growth demo check check-unit kernel kernel-debug kernel-base machine image machine-bench deb rebase-check tree refresh series series-check config-check style states clean deps tree-keep ready
