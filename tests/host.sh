@@ -55,7 +55,7 @@ busy_stop() {
 
 # The guest is at work all the time, and prints in the midst of it.
 guest_prints() {
-	guest g "for i in 1 2 3 4 5 6; do work-loop 2200000; seq 20 >/dev/ttyS0; done" >/tmp/printed &
+	guest g "for i in 1 2 3 4 5 6 7 8 9 10; do work-loop 2200000; seq 20 >/dev/ttyS0; done" >/tmp/printed &
 	printing=$!
 	sleep 0.05
 }
@@ -306,8 +306,10 @@ cgroup_times() { # MILLISECONDS
 		END {
 			hard = time["instructions:uH"]; soft = time["cpu-clock:H"]; all = time["cpu-clock:GH"]
 			printf "enabled %d ns, of which %d and %d ns not for guests\n", all, hard, soft
+			# perf enables and reads one after the other, and may lose the CPU in between.
+			spare = hard / 100 + 8000000
 			exit !(hard > 0) || hard > all * 4 / 5 || all > most * 1000000 ||
-				soft > hard * 1.01 || soft < hard * 0.99
+				soft > hard + spare || soft < hard - spare
 		}' /tmp/cgroup.out
 }
 
