@@ -55,9 +55,14 @@ busy_stop() {
 
 # The guest is at work all the time, and prints in the midst of it.
 guest_prints() {
-	guest g "for i in 1 2 3 4 5 6 7 8 9 10; do work-loop 2200000; seq 20 >/dev/ttyS0; done" >/tmp/printed &
+	rm -f /tmp/printed
+	guest g "for i in \$(seq 20); do work-loop 2200000; seq 20 >/dev/ttyS0; done" >/tmp/printed &
 	printing=$!
-	sleep 0.05
+	# From when it does.
+	for _ in $(seq 60); do
+		[ ! -s /tmp/printed ] || break
+		sleep 0.05
+	done
 }
 
 # The guest has counted itself meanwhile, each time exactly.
