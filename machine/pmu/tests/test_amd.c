@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The registers of the AMD models, each rule with what it allows and refuses. */
+#include "amd_regs.h"
 #include "common.h"
 
 static const char *const models[] = { "amd-v2", "amd-v1", "amd-zen4", "amd-zen5" };
@@ -8,13 +9,6 @@ static const char *const models[] = { "amd-v2", "amd-v1", "amd-zen4", "amd-zen5"
 
 #define for_each_model(i, f)							\
 	for (i = 0; i < NR_MODELS && (fix_init(f, models[i]), true); i++)
-
-#define CTL(n)		(0xc0010200 + 2 * (n))
-#define CTR(n)		(0xc0010201 + 2 * (n))
-#define STATUS		0xc0000300
-#define GLOBAL_CTL	0xc0000301
-#define STATUS_CLR	0xc0000302
-#define STATUS_SET	0xc0000303
 
 /* No PC (19), no ANY (21), nothing above the host/guest bits. */
 #define CTL_BITS	(0xffd7ffffull | 0xfull << 32 | SEL_GUESTONLY | SEL_HOSTONLY)

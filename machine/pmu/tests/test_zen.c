@@ -3,14 +3,9 @@
  * What amd-zen4 and amd-zen5 have more than amd-v2: counters of the data fabric and
  * the L3 cache, IRPerfCount, and PMC virtualization with its quirks.
  */
+#include "amd_regs.h"
 #include "common.h"
 
-#define CTL(n)		(0xc0010200 + 2 * (n))
-#define CTR(n)		(0xc0010201 + 2 * (n))
-#define STATUS		0xc0000300
-#define GLOBAL_CTL	0xc0000301
-#define STATUS_CLR	0xc0000302
-#define STATUS_SET	0xc0000303
 #define DEBUGCTL	0x1d9
 #define IRPERF		0xc00000e9
 #define HWCR		0xc0010015
