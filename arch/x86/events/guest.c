@@ -84,6 +84,10 @@
 
 #include "guest.h"
 
+/* What the hypervisor may see of struct cpu_hw_events. */
+DEFINE_PER_CPU(struct x86_guest_pmu *, x86_guest_pmu_ptr);
+EXPORT_PER_CPU_SYMBOL_GPL(x86_guest_pmu_ptr);
+
 /*
  * Can the core PMU be handed to guests?  The overflow status has to be among what
  * can be saved and restored, i.e. there has to be a register to set its bits.
@@ -136,9 +140,7 @@ static void x86_guest_pmu_set(struct x86_guest_pmu *guest, enum x86_guest_pmu_st
 
 	guest->regs = regs;
 	guest->evict = evict;
-	barrier();
-	WRITE_ONCE(guest->state, to);
-	barrier();
+	x86_guest_pmu_set_state(guest, to);
 }
 
 /*
@@ -152,14 +154,7 @@ bool x86_guest_pmu_owns(void)
 	return state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED;
 }
 
-/* Has a guest some of the registers, beside perf's events? */
-static bool x86_guest_pmu_is_beside(const struct x86_guest_pmu *guest)
-{
-	return guest->state == X86_GUEST_PMU_SHARED ||
-	       guest->state == X86_GUEST_PMU_SHARED_STALE;
-}
-
-/* Those registers: perf is to do without. */
+/* The registers that a guest has beside perf's events: perf is to do without. */
 u64 x86_guest_pmu_shared_regs(void)
 {
 	struct x86_guest_pmu *guest = this_guest_pmu();
@@ -185,23 +180,14 @@ void x86_guest_pmu_forget(void)
  */
 void x86_guest_pmu_reset(void)
 {
+	struct x86_guest_pmu *guest = this_guest_pmu();
+
+	guest->nr_events = this_cpu_ptr(&cpu_hw_events.n_events);
+	this_cpu_write(x86_guest_pmu_ptr, guest);
+
 	x86_guest_pmu_evict();
 	x86_guest_pmu_forget();
 }
-
-/**
- * x86_guest_pmu - the state of this CPU's PMU
- *
- * Context: The answer holds as long as neither interrupts nor preemption come in
- *	    between.
- * Return: A structure that only perf may change, i.e. x86_guest_pmu_unpark() and
- *	   x86_guest_pmu_park().
- */
-struct x86_guest_pmu *x86_guest_pmu(void)
-{
-	return raw_cpu_ptr(&cpu_hw_events.guest);
-}
-EXPORT_SYMBOL_GPL(x86_guest_pmu);
 
 static u64 x86_guest_pmu_host_ctrl(struct cpu_hw_events *cpuc)
 {
@@ -363,25 +349,12 @@ static noinline void x86_guest_pmu_get_slow(const struct x86_guest_pmu_request *
 bool x86_guest_pmu_get(const struct x86_guest_pmu_request *request,
 		       struct x86_guest_pmu_grant *grant, x86_guest_pmu_evict_t evict)
 {
-	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
-	struct x86_guest_pmu *guest = &cpuc->guest;
+	struct x86_guest_pmu *guest = this_guest_pmu();
 
 	lockdep_assert_irqs_disabled();
 
-	switch (guest->state) {
-	case X86_GUEST_PMU_PARKED:
-		if (request->all & ~guest->regs)
-			break;
-		x86_guest_pmu_set(guest, X86_GUEST_PMU_GUEST, guest->regs, guest->evict);
+	if (x86_guest_pmu_resume(guest, request))
 		return false;
-	case X86_GUEST_PMU_SHARED:
-		/* A counter that is used but not enabled may be perf's. */
-		if (cpuc->n_events && !(request->enabled & ~guest->regs))
-			return false;
-		break;
-	default:
-		break;
-	}
 
 	if (!WARN_ON_ONCE(guest->state == X86_GUEST_PMU_GUEST))
 		x86_guest_pmu_get_slow(request, grant, evict);

@@ -78,20 +78,6 @@ void x86_guest_pmu_start_events(struct cpu_hw_events *cpuc)
 	perf_pmu_enable(x86_get_pmu(smp_processor_id()));
 }
 
-/* The fields of FIXED_CTR_CTRL for the fixed counters among @regs. */
-u64 x86_guest_pmu_fixed_fields(u64 regs)
-{
-	u64 mask = 0;
-	int i;
-
-	for (i = 0; i < x86_pmu_num_counters_fixed(NULL); i++) {
-		if (regs & BIT_ULL(INTEL_PMC_IDX_FIXED + i))
-			mask |= intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
-	}
-
-	return mask;
-}
-
 /*
  * perf keeps track of the controls that it has written itself.  Firmware or a
  * previous kernel may have left something enabled in the others, where a guest's

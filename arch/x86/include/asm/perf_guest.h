@@ -3,7 +3,9 @@
 #define _ASM_X86_PERF_GUEST_H
 
 #include <linux/perf_guest.h>
-#include <linux/percpu-defs.h>
+#include <linux/percpu.h>
+
+#include <asm/perf_event.h>
 
 /*
  * What a CPU's core PMU holds.  See arch/x86/events/guest.c for the states and for
@@ -40,6 +42,7 @@ typedef void (*x86_guest_pmu_evict_t)(u64 regs);
  *		that both use at the same time: GLOBAL_CTL on AMD, FIXED_CTR_CTRL on Intel
  * @host_ctrl:	in state SHARED on Intel, GLOBAL_CTRL outside guest mode
  * @evict:	saves and clears @regs; NULL in state GUEST until the first VM-exit
+ * @nr_events:	how many events perf has on this CPU
  */
 struct x86_guest_pmu {
 	enum x86_guest_pmu_state	state;
@@ -47,6 +50,7 @@ struct x86_guest_pmu {
 	u64				ctrl;
 	u64				host_ctrl;
 	x86_guest_pmu_evict_t		evict;
+	const int			*nr_events;
 };
 
 /*
@@ -88,6 +92,27 @@ enum x86_guest_nmi {
 	X86_GUEST_NMI_ALL,
 };
 
+/* Has a guest some of the registers, beside perf's events? */
+static inline bool x86_guest_pmu_is_beside(const struct x86_guest_pmu *guest)
+{
+	return guest->state == X86_GUEST_PMU_SHARED ||
+	       guest->state == X86_GUEST_PMU_SHARED_STALE;
+}
+
+/* The fields of FIXED_CTR_CTRL for the fixed counters among @regs. */
+static inline u64 x86_guest_pmu_fixed_fields(u64 regs)
+{
+	unsigned long counters = (regs >> INTEL_PMC_IDX_FIXED) &
+				 GENMASK_ULL(INTEL_PMC_MAX_FIXED - 1, 0);
+	u64 fields = 0;
+	int i;
+
+	for_each_set_bit(i, &counters, INTEL_PMC_MAX_FIXED)
+		fields |= intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
+
+	return fields;
+}
+
 #ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
 
 bool x86_guest_pmu_capable(void);
@@ -100,7 +125,6 @@ bool x86_guest_pmu_handle_trace(void);
 void x86_guest_pmu_reset(void);
 void x86_guest_pmu_forget(void);
 
-struct x86_guest_pmu *x86_guest_pmu(void);
 bool x86_guest_pmu_get(const struct x86_guest_pmu_request *request,
 		       struct x86_guest_pmu_grant *grant, x86_guest_pmu_evict_t evict);
 void x86_guest_pmu_put(enum x86_guest_pmu_state to, x86_guest_pmu_evict_t evict);
@@ -109,30 +133,62 @@ void x86_guest_pmu_set_ctrl(u64 ctrl);
 void x86_guest_pmu_set_lvtpc(u32 lvtpc);
 bool x86_guest_pmu_probe_status_set(void);
 
-/*
- * The two transitions that are all there is to do at most VM-entries and VM-exits.  Called
- * with interrupts off.  If they return false then x86_guest_pmu_get() and
- * x86_guest_pmu_put() have to be called.
- */
-static inline bool x86_guest_pmu_unpark(struct x86_guest_pmu *guest,
-					const struct x86_guest_pmu_request *request)
-{
-	if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU) ||
-	    guest->state != X86_GUEST_PMU_PARKED || request->all & ~guest->regs)
-		return false;
+DECLARE_PER_CPU(struct x86_guest_pmu *, x86_guest_pmu_ptr);
 
-	WRITE_ONCE(guest->state, X86_GUEST_PMU_GUEST);
-	return true;
+/**
+ * x86_guest_pmu - the state of this CPU's PMU
+ *
+ * Context: The answer holds as long as neither interrupts nor preemption come in
+ *	    between.
+ * Return: A structure that only perf may change, i.e. the functions below.
+ */
+static inline struct x86_guest_pmu *x86_guest_pmu(void)
+{
+	return raw_cpu_read(x86_guest_pmu_ptr);
 }
 
+/* Change the state alone.  NMIs look at it. */
+static inline void x86_guest_pmu_set_state(struct x86_guest_pmu *guest,
+					   enum x86_guest_pmu_state to)
+{
+	barrier();
+	WRITE_ONCE(guest->state, to);
+	barrier();
+}
+
+/*
+ * The registers are those of the guest that is about to be entered, in states PARKED and
+ * SHARED.  Is that enough?  Then the state is GUEST or SHARED, else x86_guest_pmu_get() has
+ * to be called.  Called with interrupts off.
+ */
+static inline bool x86_guest_pmu_resume(struct x86_guest_pmu *guest,
+					const struct x86_guest_pmu_request *request)
+{
+	switch (guest->state) {
+	case X86_GUEST_PMU_PARKED:
+		if (request->all & ~guest->regs)
+			return false;
+		x86_guest_pmu_set_state(guest, X86_GUEST_PMU_GUEST);
+		return true;
+	case X86_GUEST_PMU_SHARED:
+		/* A counter that is used but not enabled may be perf's. */
+		return *guest->nr_events && !(request->enabled & ~guest->regs);
+	default:
+		return false;
+	}
+}
+
+/*
+ * From GUEST to PARKED, after VM-exit.  If it returns false then x86_guest_pmu_put() has to
+ * be called.  Called with interrupts off.
+ */
 static inline bool x86_guest_pmu_park(struct x86_guest_pmu *guest)
 {
-	/* Not since it was taken from perf, which may have events here. */
-	if (IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU) ||
-	    guest->state != X86_GUEST_PMU_GUEST || !guest->evict)
+	/* It was taken from perf, which may have events here. */
+	if (!guest->evict)
 		return false;
 
-	WRITE_ONCE(guest->state, X86_GUEST_PMU_PARKED);
+	x86_guest_pmu_set_state(guest, X86_GUEST_PMU_PARKED);
 	return true;
 }
 

@@ -108,8 +108,7 @@ static bool guest_rdpmc(struct kvm_vcpu *vcpu, u64 *data)
 	       !kvm_pmu_rdpmc(vcpu, index, data);
 }
 
-/* Reads of the guest that trap because the PMU is shared with perf, or is not like it. */
-static noinline fastpath_t fastpath_read(struct kvm_vcpu *vcpu, enum kvm_mediated_pmu_exit exit)
+static noinline fastpath_t read_register(struct kvm_vcpu *vcpu, enum kvm_mediated_pmu_exit exit)
 {
 	fastpath_t ret = EXIT_FASTPATH_NONE;
 	u64 data;
@@ -117,7 +116,7 @@ static noinline fastpath_t fastpath_read(struct kvm_vcpu *vcpu, enum kvm_mediate
 	kvm_vcpu_srcu_read_lock(vcpu);
 
 	if (exit == KVM_MEDIATED_PMU_EXIT_RDMSR ? guest_rdmsr(vcpu, &data) :
-					     guest_rdpmc(vcpu, &data)) {
+						  guest_rdpmc(vcpu, &data)) {
 		kvm_rax_write(vcpu, (u32)data);
 		kvm_rdx_write(vcpu, data >> 32);
 		ret = kvm_skip_emulated_instruction(vcpu) ? EXIT_FASTPATH_REENTER_GUEST :
@@ -129,20 +128,11 @@ static noinline fastpath_t fastpath_read(struct kvm_vcpu *vcpu, enum kvm_mediate
 	return ret;
 }
 
-/* VM-exit of an armed vCPU: the inner loop goes on, or the guest gives the PMU back. */
-fastpath_t __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu, fastpath_t fastpath)
+/* Reads of the guest that trap because the PMU is shared with perf, or is not like it. */
+fastpath_t kvm_mediated_pmu_fastpath_read(struct kvm_vcpu *vcpu)
 {
-	enum kvm_mediated_pmu_exit exit = KVM_MEDIATED_PMU_EXIT_OTHER;
+	enum kvm_mediated_pmu_exit exit = kvm_pmu_call(mediated_exit)(vcpu);
 
-	if (fastpath == EXIT_FASTPATH_NONE &&
-	    !(vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_RDPMC))
-		exit = kvm_pmu_call(mediated_exit)(vcpu);
-
-	if (unlikely(exit != KVM_MEDIATED_PMU_EXIT_OTHER))
-		fastpath = fastpath_read(vcpu, exit);
-
-	if (fastpath != EXIT_FASTPATH_REENTER_GUEST)
-		__kvm_mediated_pmu_put(vcpu);
-
-	return fastpath;
+	return likely(exit == KVM_MEDIATED_PMU_EXIT_OTHER) ? EXIT_FASTPATH_NONE :
+							     read_register(vcpu, exit);
 }

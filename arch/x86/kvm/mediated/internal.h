@@ -67,6 +67,18 @@ static inline struct kvm_pmc *counter_pmc(struct kvm_pmu *pmu, int i)
 					 &pmu->fixed_counters[i - INTEL_PMC_IDX_FIXED];
 }
 
+/* Does this CPU hold values of @vcpu?  Called with interrupts off, outside guest mode. */
+static inline bool kvm_mediated_pmu_is_here(struct kvm_vcpu *vcpu)
+{
+	enum x86_guest_pmu_state state = x86_guest_pmu()->state;
+
+	return (state == X86_GUEST_PMU_PARKED || state == X86_GUEST_PMU_SHARED) &&
+	       kvm_get_running_vcpu() == vcpu;
+}
+
+/* fastpath.c */
+fastpath_t kvm_mediated_pmu_fastpath_read(struct kvm_vcpu *vcpu);
+
 /* setup.c */
 u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone);
 void kvm_mediated_pmu_wants(struct kvm_vcpu *vcpu, u64 regs);
@@ -88,13 +100,19 @@ void kvm_pmi_leave_shared(struct kvm_vcpu *vcpu);
 void __kvm_pmi_resume(struct kvm_vcpu *vcpu);
 
 /*
- * The vCPU goes on with the PMU that it has.  Follow its LVTPC, which it may have
- * masked or unmasked, while the physical one may have been masked by an interrupt.
+ * Is the physical LVTPC what the vCPU's LVTPC makes of it?  The guest may have masked or
+ * unmasked that, and an interrupt may have masked the physical one.
  */
+static inline bool kvm_pmi_lvtpc_is_loaded(struct kvm_vcpu *vcpu)
+{
+	return (kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED) ==
+	       vcpu_to_pmu(vcpu)->mediated->record.lvtpc;
+}
+
+/* The vCPU goes on with the PMU that it has. */
 static inline void kvm_pmi_resume(struct kvm_vcpu *vcpu)
 {
-	if ((kvm_lapic_get_reg(vcpu->arch.apic, APIC_LVTPC) & APIC_LVT_MASKED) !=
-	    vcpu_to_pmu(vcpu)->mediated->record.lvtpc)
+	if (!kvm_pmi_lvtpc_is_loaded(vcpu))
 		__kvm_pmi_resume(vcpu);
 }
 

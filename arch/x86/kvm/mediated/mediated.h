@@ -218,11 +218,11 @@ void __kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr);
 /* fastpath.c */
 bool __kvm_mediated_pmu_fastpath_set_msr(struct kvm_vcpu *vcpu, u32 msr, u64 data);
 void __kvm_mediated_pmu_fastpath_end(struct kvm_vcpu *vcpu);
-fastpath_t __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu, fastpath_t fastpath);
 
 /* state.c */
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu);
+fastpath_t __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu, fastpath_t fastpath);
 void __kvm_mediated_pmu_leave(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_disable_cpu(void);

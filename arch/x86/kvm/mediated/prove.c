@@ -37,20 +37,14 @@ static void prove_selector(int i, u64 want, const char *what)
 static void prove_fixed_ctr_ctrl(u64 want, const char *what)
 {
 	const struct x86_guest_pmu *guest = x86_guest_pmu();
-	u64 val, others = 0;
-	int i;
+	u64 val;
 
 	if (!kvm_host_pmu.num_counters_fixed)
 		return;
 
-	for (i = 0; i < KVM_MAX_NR_FIXED_COUNTERS; i++) {
-		if (!(guest->regs & BIT_ULL(INTEL_PMC_IDX_FIXED + i)))
-			others |= intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
-	}
-
 	rdmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, val);
-	if (guest->state == X86_GUEST_PMU_SHARED || guest->state == X86_GUEST_PMU_SHARED_STALE)
-		val &= ~others;
+	if (x86_guest_pmu_is_beside(guest))
+		val &= x86_guest_pmu_fixed_fields(guest->regs);
 	WARN_ONCE(val != want, "%s: FIXED_CTR_CTRL is 0x%llx, not 0x%llx", what, val, want);
 }
 

@@ -72,13 +72,9 @@ EXPORT_SYMBOL_GPL(kvm_mediated_pmu_holds);
 /* The guest or user space has written to @pmc, whose value is in memory. */
 void __kvm_mediated_pmu_written(struct kvm_pmc *pmc)
 {
-	enum x86_guest_pmu_state state;
-
 	guard(irqsave)();
 
-	state = x86_guest_pmu()->state;
-	if ((state == X86_GUEST_PMU_PARKED || state == X86_GUEST_PMU_SHARED) &&
-	    kvm_get_running_vcpu() == pmc->vcpu && x86_guest_pmu()->regs & BIT_ULL(pmc->idx))
+	if (kvm_mediated_pmu_is_here(pmc->vcpu) && x86_guest_pmu()->regs & BIT_ULL(pmc->idx))
 		wrmsrl(counter_msr(pmc->idx), pmc->counter);
 	else if (pmc->counter)
 		kvm_mediated_pmu_wants(pmc->vcpu, BIT_ULL(pmc->idx));
@@ -105,13 +101,9 @@ static bool access_needs_eviction(struct kvm_vcpu *vcpu, u32 msr)
 
 void __kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr)
 {
-	enum x86_guest_pmu_state state;
-
 	guard(irqsave)();
 
-	state = x86_guest_pmu()->state;
-	if ((state == X86_GUEST_PMU_PARKED || state == X86_GUEST_PMU_SHARED) &&
-	    kvm_get_running_vcpu() == vcpu && access_needs_eviction(vcpu, msr))
+	if (kvm_mediated_pmu_is_here(vcpu) && access_needs_eviction(vcpu, msr))
 		x86_guest_pmu_evict();
 }
 
@@ -413,20 +405,6 @@ static void clear_stale(struct kvm_mediated_pmu_stale *stale, u64 regs)
 	stale->selectors &= ~regs;
 }
 
-/* The fields of FIXED_CTR_CTRL for the fixed counters among @regs. */
-static u64 fixed_fields(u64 regs)
-{
-	u64 fields = 0;
-	int i;
-
-	for (i = 0; i < KVM_MAX_NR_FIXED_COUNTERS; i++) {
-		if (regs & BIT_ULL(INTEL_PMC_IDX_FIXED + i))
-			fields |= intel_fixed_bits_by_idx(i, INTEL_FIXED_BITS_MASK);
-	}
-
-	return fields;
-}
-
 /*
  * From STALE or SHARED_STALE to GUEST or SHARED.  If the values are those of another VM then
  * all of them are overwritten, whatever they are.  Returns the registers whose values may
@@ -471,7 +449,8 @@ void kvm_mediated_pmu_clear_stale(u64 regs)
 
 	if (stale->regs >> INTEL_PMC_IDX_FIXED) {
 		if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED_STALE)
-			x86_guest_pmu_set_ctrl(x86_guest_pmu()->ctrl & ~fixed_fields(regs));
+			x86_guest_pmu_set_ctrl(x86_guest_pmu()->ctrl &
+					       ~x86_guest_pmu_fixed_fields(regs));
 		else
 			wrmsrl(MSR_ARCH_PERFMON_FIXED_CTR_CTRL, 0);
 	}

@@ -85,60 +85,64 @@ static void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *gr
 		kvm_pmi_load(vcpu, grant->status);
 	}
 
-	kvm_pmu_call(mediated_resume)(vcpu, x86_guest_pmu());
-
 	kvm_mediated_pmu_prove_guest(vcpu, grant->missing);
 }
 
-/* Get the PMU, which is not parked.  Returns whether that is all. */
-static noinline bool load_slow(struct kvm_vcpu *vcpu)
+/* The PMU is not as the last VM-exit has left it, or the vCPU wants something else of it. */
+static noinline void load_changes(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	const struct x86_guest_pmu *guest = x86_guest_pmu();
 	struct x86_guest_pmu_grant grant;
-
-	/* The guest's own bits, before get looks for others. */
-	if (guest->state == X86_GUEST_PMU_SHARED && mediated->wants.enabled & ~guest->regs)
-		kvm_pmi_leave_shared(vcpu);
-
-	if (!x86_guest_pmu_get(&mediated->wants, &grant, kvm_mediated_pmu_evicted))
-		return false;
-
-	load_registers(vcpu, &grant);
-	return true;
-}
-
-void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
-{
-	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
-	struct x86_guest_pmu *guest = x86_guest_pmu();
-
-	lockdep_assert_irqs_disabled();
 
 	/* Not for this VM-entry any more. */
 	if (!mediated->wants.enabled &&
 	    ++mediated->idle_entries >= KVM_MEDIATED_PMU_IDLE_ENTRIES)
 		kvm_make_request(KVM_REQ_PMU, vcpu);
 
+	/* The guest's own bits, before get looks for others. */
+	if (guest->state == X86_GUEST_PMU_SHARED && mediated->wants.enabled & ~guest->regs)
+		kvm_pmi_leave_shared(vcpu);
+
+	if (x86_guest_pmu_get(&mediated->wants, &grant, kvm_mediated_pmu_evicted)) {
+		load_registers(vcpu, &grant);
+	} else {
+		kvm_mediated_pmu_prove_held(vcpu, 0);
+		kvm_pmi_resume(vcpu);
+		/* The registers are the same, but more of them may be used. */
+		set_direct(vcpu, mediated->direct & KVM_MEDIATED_PMU_STATUS);
+		kvm_mediated_pmu_write_controls(vcpu);
+	}
+
+	kvm_pmu_call(mediated_resume)(vcpu, guest);
+}
+
+static bool is_unchanged(struct kvm_vcpu *vcpu, const struct x86_guest_pmu *guest)
+{
+	const struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 not_direct = mediated->wants.used & ~mediated->direct;
+
+	return mediated->wants.enabled && kvm_pmi_lvtpc_is_loaded(vcpu) &&
+	       !((not_direct | mediated->changed) & guest->regs) &&
+	       mediated->fixed_ctr_ctrl == mediated->loaded_fixed_ctr_ctrl;
+}
+
+void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+{
+	struct x86_guest_pmu *guest = x86_guest_pmu();
+
+	lockdep_assert_irqs_disabled();
+
 	kvm_mediated_pmu_prove_eviction(vcpu, true);
 	kvm_mediated_pmu_prove_stale();
 
-	if (!x86_guest_pmu_unpark(guest, &mediated->wants) && load_slow(vcpu))
-		return;
-
-	kvm_mediated_pmu_prove_held(vcpu, 0);
-	kvm_pmi_resume(vcpu);
-	/* The registers are the same, but more of them may be used. */
-	if (guest->state == X86_GUEST_PMU_SHARED) {
-		if (mediated->direct != (mediated->wants.used & guest->regs))
-			set_direct(vcpu, false);
-	} else if (unlikely(mediated->wants.used & ~mediated->direct)) {
-		set_direct(vcpu, mediated->direct & KVM_MEDIATED_PMU_STATUS);
+	if (likely(is_unchanged(vcpu, guest) &&
+		   x86_guest_pmu_resume(guest, &vcpu_to_pmu(vcpu)->mediated->wants))) {
+		kvm_mediated_pmu_prove_held(vcpu, 0);
+		kvm_pmu_call(mediated_resume)(vcpu, guest);
+	} else {
+		load_changes(vcpu);
 	}
-	if (mediated->changed & guest->regs ||
-	    mediated->fixed_ctr_ctrl != mediated->loaded_fixed_ctr_ctrl)
-		kvm_mediated_pmu_write_controls(vcpu);
-	kvm_pmu_call(mediated_resume)(vcpu, guest);
 }
 
 /* See x86_guest_pmu_evict_t. */
@@ -166,7 +170,7 @@ static void kvm_mediated_pmu_evicted(u64 regs)
 		kvm_mediated_pmu_prove_off(vcpu, true);
 }
 
-void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
+static __always_inline void put(struct kvm_vcpu *vcpu)
 {
 	struct x86_guest_pmu *guest = x86_guest_pmu();
 
@@ -181,16 +185,30 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 	kvm_mediated_pmu_prove_eviction(vcpu, false);
 }
 
+void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
+{
+	put(vcpu);
+}
+
+/* VM-exit of an armed vCPU: the inner loop goes on, or the guest gives the PMU back. */
+fastpath_t __kvm_mediated_pmu_exit(struct kvm_vcpu *vcpu, fastpath_t fastpath)
+{
+	if (fastpath == EXIT_FASTPATH_NONE &&
+	    !(vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_RDPMC))
+		fastpath = kvm_mediated_pmu_fastpath_read(vcpu);
+
+	if (fastpath != EXIT_FASTPATH_REENTER_GUEST)
+		put(vcpu);
+
+	return fastpath;
+}
+
 /* perf may be faster, on an interrupt; so may the scheduler. */
 void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
 {
-	enum x86_guest_pmu_state state;
-
 	guard(irqsave)();
 
-	state = x86_guest_pmu()->state;
-	if ((state == X86_GUEST_PMU_PARKED || state == X86_GUEST_PMU_SHARED) &&
-	    kvm_get_running_vcpu() == vcpu)
+	if (kvm_mediated_pmu_is_here(vcpu))
 		x86_guest_pmu_evict();
 }
 
@@ -200,13 +218,9 @@ void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
  */
 void __kvm_mediated_pmu_leave(struct kvm_vcpu *vcpu)
 {
-	enum x86_guest_pmu_state state;
-
 	guard(irqsave)();
 
-	state = x86_guest_pmu()->state;
-	if ((state != X86_GUEST_PMU_PARKED && state != X86_GUEST_PMU_SHARED) ||
-	    kvm_get_running_vcpu() != vcpu)
+	if (!kvm_mediated_pmu_is_here(vcpu))
 		return;
 
 	kvm_mediated_pmu_prove_held(vcpu, 0);
