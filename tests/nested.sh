@@ -21,6 +21,8 @@ not="$not guest_pmis_and_host_samples_do_not_mix by_turns as_threads"
 not="$not emulated_overflow_raises_one_interrupt emulated_overflow_raises_one_nmi"
 not="$not migrates_while_overflowing_interrupt migrates_while_overflowing_nmi"
 case ${nested:-} in all) not= ;; esac
+# How late the machine makes PMIs, as in tests/pmi.sh.
+pmi_arguments=$(sed -n 's/.*\bpmi=\([^ ]*\).*/\1/p' /proc/cmdline | tr , ' ')
 mkdir -p /tmp/more/nested
 for kvm_mod in $KVM_MODULES; do cp "/machine/modules/$kvm_mod.ko" /tmp/more/nested; done
 for test in $tests state_test; do cp "/machine/selftests/$test" /tmp/more/nested; done
@@ -33,6 +35,7 @@ run_tests() { # MODE, tests to leave out
 	for test in $tests; do
 		args=
 		case \$test in mediated*) for n in \$not; do args="\$args -T \$n"; done ;; esac
+		case \$test in *_pmi_test) args="\$args $pmi_arguments" ;; esac
 		/nested/\$test \$args >/tmp/out 2>&1
 		status=\$?
 		echo "\$mode \$test \$status"

@@ -43,5 +43,6 @@ guest_start rr --mem 512
 guest rr "$recording" >/tmp/out
 judge "guest"
 check "guest: its counters were the processor's" test "$(kvm_stat rr pmu_pmis)" -ge 100
-is "$(guest_stop rr >/dev/null; echo $?)" 0 "guest: it ends"
+guest_stop rr >/dev/null
+is "$?" 0 "guest: it ends"
 is "$(dmesg | grep -ci 'NMI received for unknown reason')" 0 "no unknown NMI"

@@ -268,6 +268,8 @@ static void vnmi_cases(void)
 	put32(EVENTINJ, INJECT_NMI);
 	run();
 	check(name, EXIT_CPUID, on | V_NMI | V_NMI_MASK, 1);
+	is("EVENTINJ after #VMEXIT", "EVENTINJ", get64(EVENTINJ), 0);
+	ok(!get64(EVENTINJ), "EVENTINJ after #VMEXIT");
 	asm volatile("stgi");
 	self_nmi();
 	asm volatile("nop");

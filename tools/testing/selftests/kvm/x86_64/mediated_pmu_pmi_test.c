@@ -1212,10 +1212,6 @@ TEST(host_samples_beside_another_event)
 	uint64_t count, due;
 	int i;
 
-	/* As many with each of KVM's PMUs: it is not known yet why. */
-	if (!pmu.intel && this_cpu_has(X86_FEATURE_HYPERVISOR))
-		SKIP(return, "perf in a guest of AMD's loses some samples of two events");
-
 	/* A ratio that has one come anywhere in the period of the other. */
 	sampler_open(&samplers[0], period);
 	sampler_open(&samplers[1], period * 4618 / 1000);
