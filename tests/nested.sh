@@ -35,7 +35,7 @@ run_tests() { # MODE, tests to leave out
 	for test in $tests; do
 		args=
 		case \$test in mediated*) for n in \$not; do args="\$args -T \$n"; done ;; esac
-		case \$test in *_pmi_test) args="\$args $pmi_arguments" ;; esac
+		case \$test in *_pmi_test) args="$pmi_arguments \$args" ;; esac
 		/nested/\$test \$args >/tmp/out 2>&1
 		status=\$?
 		echo "\$mode \$test \$status"

@@ -8,7 +8,8 @@
  * runs with interrupts off on the CPU whose PMU changes hands, where nothing but an
  * NMI can look at the PMU.
  *
- * A CPU's PMU is in one of these states, all changes of which are made here:
+ * A CPU's PMU is in one of these states.  All changes are made here, but for those between
+ * GUEST and PARKED that are all there is to do, which are inline functions:
  *
  * ======  ======================  ==============  ==============================
  * state   the registers hold      what counts     left by
@@ -126,7 +127,7 @@ static const u8 x86_guest_pmu_next[] = {
 #undef TO
 };
 
-/* The one place where the state changes.  NMIs look at it. */
+/* Change the state, and what goes with it.  NMIs look at it. */
 static void x86_guest_pmu_set(struct x86_guest_pmu *guest, enum x86_guest_pmu_state to,
 			      u64 regs, x86_guest_pmu_evict_t evict)
 {
