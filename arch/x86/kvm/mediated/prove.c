@@ -127,6 +127,8 @@ void kvm_mediated_pmu_prove_guest(struct kvm_vcpu *vcpu, u64 regs)
 	}
 	prove_fixed_ctr_ctrl(mediated->fixed_ctr_ctrl, "guest");
 	WARN_ON_ONCE(mediated->direct & mediated->has & ~x86_guest_pmu()->regs);
+	if (x86_guest_pmu()->state == X86_GUEST_PMU_SHARED)
+		WARN_ON_ONCE(mediated->direct & ~x86_guest_pmu()->regs);
 	WARN_ON_ONCE(mediated->wants.enabled & ~x86_guest_pmu()->regs);
 
 	if (x86_guest_pmu()->state == X86_GUEST_PMU_GUEST) {

@@ -117,6 +117,7 @@ static noinline void load_changes(struct kvm_vcpu *vcpu)
 	kvm_pmu_call(mediated_resume)(vcpu, guest);
 }
 
+/* If the state is another one than at the last VM-entry then LVTPC is not loaded, either. */
 static bool is_unchanged(struct kvm_vcpu *vcpu, const struct x86_guest_pmu *guest)
 {
 	const struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
@@ -139,6 +140,7 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	if (likely(is_unchanged(vcpu, guest) &&
 		   x86_guest_pmu_resume(guest, &vcpu_to_pmu(vcpu)->mediated->wants))) {
 		kvm_mediated_pmu_prove_held(vcpu, 0);
+		kvm_mediated_pmu_prove_guest(vcpu, 0);
 		kvm_pmu_call(mediated_resume)(vcpu, guest);
 	} else {
 		load_changes(vcpu);

@@ -666,6 +666,62 @@ static void watch(struct kvm_vcpu *vcpu, struct host_events *events)
 }
 
 /*
+ * The guest makes use of all counters, and perf's event gives way.  Then it makes use of
+ * one only, which it says in the exit fastpath, and perf gets a counter back at the next
+ * VM-exit.  That one is not the guest's any more, nor is the status.
+ */
+static void guest_ends_conflict(void)
+{
+	uint64_t value;
+	int c, round;
+
+	guest_pmu_reset();
+	for (c = 0; c < pmu.nr_gp; c++) {
+		wrmsr(pmc_msr(c), c);
+		wrmsr(pmc_selector_msr(c), SELECT_NOTHING);
+	}
+	if (pmu.global)
+		wrmsr(pmu_global_ctrl_msr(), pmu_global_mask());
+	GUEST_SYNC(0);
+
+	for (c = 1; c < pmu.nr_gp; c++)
+		wrmsr(pmc_selector_msr(c), 0);
+
+	for (round = 0; round < 3; round++) {
+		asm volatile("cpuid" : : "a" (0) : "ebx", "ecx", "edx");
+		for (c = 1; c < pmu.nr_gp; c++) {
+			GUEST_ASSERT_EQ(rdpmc_safe(pmc_rdpmc_index(c), &value), 0);
+			GUEST_ASSERT_EQ(value, c);
+		}
+		if (pmu.global)
+			GUEST_ASSERT_EQ(rdmsr(pmu_global_status_msr()), 0);
+	}
+	GUEST_DONE();
+}
+
+TEST(host_values_after_a_conflict)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int fd;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	kvm_pin_this_task_to_pcpu(0);
+	vm = pmu_vm_create(&vcpu, guest_ends_conflict);
+	fd = __perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_GUEST | EVENT_PINNED,
+			 host_canary(), 0, -1);
+	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
+	TEST_ASSERT(run(vcpu), "The guest is done");
+	TEST_ASSERT(!run(vcpu), "The guest is not done");
+	TEST_ASSERT(vcpu_stat(vcpu, "pmu_conflicts"), "There was no conflict");
+	TEST_ASSERT(perf_read(fd).count > 100, "The host's event does not count");
+	close(fd);
+	kvm_vm_free(vm);
+}
+
+/*
  * The host's counters hold values that are easy to tell.  A guest that has fewer
  * counters, or none, tries every MSR and every index of RDPMC.  The host looks
  * whether the values are in hardware indeed.
