@@ -47,7 +47,8 @@
  * Hardware tells guest mode apart.  On Intel, VM-entry and VM-exit switch GLOBAL_CTRL:
  * VM-exit loads @host_ctrl, and perf never writes the bits of the guest's counters.  On
  * AMD, GLOBAL_CTL has the bits of both, while the selectors of perf's events have
- * HostOnly set, and those of the guest GuestOnly.  Intel's FIXED_CTR_CTRL has the fields
+ * HostOnly set, those of events that include guests, too, and those of the guest
+ * GuestOnly.  Intel's FIXED_CTR_CTRL has the fields
  * of both.  LVTPC is perf's.  So is GLOBAL_STATUS, i.e. the guest must not have it
  * directly: perf's NMI handler takes the guest's bits out before it looks at its own.
  *
@@ -152,6 +153,12 @@ bool x86_guest_pmu_owns(void)
 	return state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED;
 }
 
+/* May a guest be counting beside perf's events?  Then these stand still in guest mode. */
+bool x86_guest_pmu_is_shared(void)
+{
+	return __this_cpu_read(cpu_hw_events.guest.state) == X86_GUEST_PMU_SHARED;
+}
+
 /* Has a guest some of the registers, beside perf's events? */
 static bool x86_guest_pmu_is_beside(const struct x86_guest_pmu *guest)
 {
@@ -203,9 +210,11 @@ struct x86_guest_pmu *x86_guest_pmu(void)
 }
 EXPORT_SYMBOL_GPL(x86_guest_pmu);
 
+/* The masks have events that count in guest mode only while these run: now or later. */
 static u64 x86_guest_pmu_host_ctrl(struct cpu_hw_events *cpuc)
 {
-	return hybrid(cpuc->pmu, intel_ctrl) & ~cpuc->intel_ctrl_guest_mask;
+	return hybrid(cpuc->pmu, intel_ctrl) & ~cpuc->intel_ctrl_guest_mask &
+	       ~x86_guest_pmu_guest_only(cpuc);
 }
 
 /*
@@ -267,10 +276,10 @@ static bool x86_guest_pmu_share(struct cpu_hw_events *cpuc,
 	added = regs & ~guest->regs;
 	grant->missing = guest->state == X86_GUEST_PMU_SHARED ? added : regs;
 
-	if (guest->state == X86_GUEST_PMU_HOST) {
+	if (guest->state == X86_GUEST_PMU_HOST)
 		guest->ctrl = 0;
-		x86_guest_pmu_confine_events(cpuc);
-	}
+	if (guest->state != X86_GUEST_PMU_SHARED)
+		x86_guest_pmu_confine_events(cpuc, true);
 
 	/* On AMD, bits of the new ones may be set or not: have them written. */
 	x86_guest_pmu_set_shared(cpuc, regs, !is_intel() && added ? X86_GUEST_PMU_ALL :
@@ -376,8 +385,10 @@ bool x86_guest_pmu_get(const struct x86_guest_pmu_request *request,
 		return false;
 	case X86_GUEST_PMU_SHARED:
 		/* A counter that is used but not enabled may be perf's. */
-		if (cpuc->n_events && !(request->enabled & ~guest->regs))
+		if (cpuc->n_events && !(request->enabled & ~guest->regs)) {
+			x86_guest_pmu_prove_confined(cpuc);
 			return false;
+		}
 		break;
 	default:
 		break;
@@ -385,6 +396,9 @@ bool x86_guest_pmu_get(const struct x86_guest_pmu_request *request,
 
 	if (!WARN_ON_ONCE(guest->state == X86_GUEST_PMU_GUEST))
 		x86_guest_pmu_get_slow(request, grant, evict);
+
+	if (guest->state == X86_GUEST_PMU_SHARED)
+		x86_guest_pmu_prove_confined(cpuc);
 
 	return true;
 }
@@ -454,6 +468,8 @@ static void x86_guest_pmu_give_back(enum x86_guest_pmu_state to, u64 regs,
 
 	if (from == X86_GUEST_PMU_PARKED)
 		apic_write(APIC_LVTPC, APIC_DM_NMI);
+	else if (from == X86_GUEST_PMU_SHARED)
+		x86_guest_pmu_confine_events(cpuc, false);
 }
 
 /* From GUEST, and perf has events: the result is SHARED. */
@@ -467,7 +483,7 @@ static noinline void x86_guest_pmu_put_beside(x86_guest_pmu_evict_t evict)
 	/* Its values are there still.  Most of them are about to be overwritten. */
 	x86_guest_pmu_zero(wanted & ~x86_guest_pmu_host_counters(cpuc));
 	x86_guest_pmu_set_shared(cpuc, regs & ~wanted, 0, evict);
-	x86_guest_pmu_confine_events(cpuc);
+	x86_guest_pmu_confine_events(cpuc, true);
 
 	apic_write(APIC_LVTPC, APIC_DM_NMI);
 	perf_guest_clock_start();
@@ -494,10 +510,12 @@ bool x86_guest_pmu_make_room(void)
 		if (!cpuc->n_added)
 			return true;
 
-		if (x86_guest_pmu_wanted_by_host(cpuc) & guest->regs)
+		if (x86_guest_pmu_wanted_by_host(cpuc) & guest->regs) {
 			x86_guest_pmu_evict();
-		else
-			x86_guest_pmu_confine_events(cpuc);
+		} else if (guest->state == X86_GUEST_PMU_SHARED) {
+			x86_guest_pmu_confine_events(cpuc, true);
+			guest->host_ctrl = x86_guest_pmu_host_ctrl(cpuc);
+		}
 		return true;
 	default:
 		if (!cpuc->n_events)
