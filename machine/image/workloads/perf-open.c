@@ -53,7 +53,8 @@ int main(int argc, char *argv[], char **envp)
 	for (cpu = 0; cpu < (each_cpu ? MAX_EVENTS : 1); cpu++) {
 		for (i = 0; i < atoi(argv[2]) && nr < MAX_EVENTS; i++) {
 			fds[nr] = event_open(argv[3], pid, each_cpu ? cpu : -1);
-			if (fds[nr] < 0 && errno == ENODEV)
+			/* No such CPU. */
+			if (fds[nr] < 0 && cpu && (errno == ENODEV || errno == EINVAL))
 				break;
 			if (fds[nr] < 0) {
 				printf("refused: %s\n", strerror(errno));
