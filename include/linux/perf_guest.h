@@ -139,7 +139,7 @@ static inline bool perf_guest_event_is_aware(struct perf_event *event)
 	       (perf_guest_capable(event) && !event->guest_yields);
 }
 
-/* @event has overflowed, and an interrupt tells: is what it samples the host? */
+/* An interrupt says that @event has overflowed, which is about to be sampled. */
 static inline void perf_guest_sample(struct perf_event *event)
 {
 	if (perf_guest_capable(event))

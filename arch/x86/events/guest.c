@@ -210,7 +210,10 @@ struct x86_guest_pmu *x86_guest_pmu(void)
 }
 EXPORT_SYMBOL_GPL(x86_guest_pmu);
 
-/* The masks have events that count in guest mode only while these run: now or later. */
+/*
+ * An event that does not count outside guest mode is in the masks from when it is started,
+ * which may be later.
+ */
 static u64 x86_guest_pmu_host_ctrl(struct cpu_hw_events *cpuc)
 {
 	return hybrid(cpuc->pmu, intel_ctrl) & ~cpuc->intel_ctrl_guest_mask &

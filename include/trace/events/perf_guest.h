@@ -27,31 +27,22 @@ TRACE_DEFINE_ENUM(PERF_GUEST_REFUSED_VM);
  * initial pid namespace.
  */
 TRACE_EVENT(perf_guest_refused,
-
-	TP_PROTO(enum perf_guest_refused what, const char *comm, pid_t owner, int nr),
-
-	TP_ARGS(what, comm, owner, nr),
-
-	TP_STRUCT__entry(
-		__field(	int,		what			)
-		__string(	comm,		comm			)
-		__field(	pid_t,		owner			)
-		__field(	int,		nr			)
-	),
-
-	TP_fast_assign(
-		__entry->what = what;
-		__assign_str(comm);
-		__entry->owner = owner;
-		__entry->nr = nr;
-	),
-
-	TP_printk("what=%s comm=%s owner=%d nr=%d",
-		  __print_symbolic(__entry->what,
-				   { PERF_GUEST_REFUSED_EVENT,	"event" },
-				   { PERF_GUEST_REFUSED_THREAD,	"thread" },
-				   { PERF_GUEST_REFUSED_VM,	"vm" }),
-		  __get_str(comm), __entry->owner, __entry->nr)
+	    TP_PROTO(enum perf_guest_refused what, const char *comm, pid_t owner, int nr),
+	    TP_ARGS(what, comm, owner, nr),
+	    TP_STRUCT__entry(__field(int, what)
+			     __string(comm, comm)
+			     __field(pid_t, owner)
+			     __field(int, nr)),
+	    TP_fast_assign(__entry->what = what;
+			   __assign_str(comm);
+			   __entry->owner = owner;
+			   __entry->nr = nr;),
+	    TP_printk("what=%s comm=%s owner=%d nr=%d",
+		      __print_symbolic(__entry->what,
+				       { PERF_GUEST_REFUSED_EVENT,	"event" },
+				       { PERF_GUEST_REFUSED_THREAD,	"thread" },
+				       { PERF_GUEST_REFUSED_VM,		"vm" }),
+		      __get_str(comm), __entry->owner, __entry->nr)
 );
 
 #endif /* _TRACE_PERF_GUEST_H */

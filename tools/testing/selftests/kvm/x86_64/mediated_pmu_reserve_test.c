@@ -609,7 +609,8 @@ TEST(refusals_name_who_is_in_the_way)
 	TEST_ASSERT(read(ready[0], &c, 1) == 1, "read");
 	vm = create_vm(true);
 	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
-	snprintf(want, sizeof(want), "1 event of CPUs or cgroups that include guests, one of watcher[%d];", child);
+	snprintf(want, sizeof(want),
+		 "1 event of CPUs or cgroups that include guests, one of watcher[%d];", child);
 	TEST_ASSERT(log_has(kmsg, want), "The log does not have \"%s\"", want);
 	/* Not over and over. */
 	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
@@ -620,7 +621,8 @@ TEST(refusals_name_who_is_in_the_way)
 	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
 	fd = open_including(OF_A_CPU);
 	TEST_ASSERT(fd < 0, "a VM");
-	snprintf(want, sizeof(want), "1 VM with a mediated PMU, one of mediated_pmu_re[%d];", getpid());
+	snprintf(want, sizeof(want), "1 VM with a mediated PMU, one of mediated_pmu_re[%d];",
+		 getpid());
 	TEST_ASSERT(log_has(kmsg, want), "The log does not have \"%s\"", want);
 	kvm_vm_free(vm);
 	close(kmsg);
