@@ -3,10 +3,10 @@
  * Exclusive use of a PMU by guests.
  *
  * A hypervisor that hands the hardware counters to a guest (a mediated PMU)
- * needs three things from perf: the promise that no host event wants to count
- * while the guest runs (reservation); times that leave guest mode out for events
- * that exclude guests; and, per CPU, the counters themselves (the hand-over,
- * which is the architecture's part, e.g. <asm/perf_guest.h>).
+ * needs three things from perf: that events which would count nothing of what
+ * they ask for are refused (reservation and policy); times that leave guest mode
+ * out where events do not count it; and, per CPU, the counters themselves (the
+ * hand-over, which is the architecture's part, e.g. <asm/perf_guest.h>).
  */
 #ifndef _LINUX_PERF_GUEST_H
 #define _LINUX_PERF_GUEST_H
@@ -14,6 +14,16 @@
 #include <linux/jump_label.h>
 #include <linux/percpu-defs.h>
 #include <linux/perf_event.h>
+#include <linux/sched.h>
+
+/*
+ * A reservation.  @owner: the process of the hypervisor.  @id: is never used again.
+ */
+struct perf_guest_reservation {
+	struct list_head	entry;
+	struct pid		*owner;
+	u64			id;
+};
 
 #ifdef CONFIG_PERF_GUEST_MEDIATED_PMU
 
@@ -40,13 +50,13 @@ struct perf_guest_clock {
 };
 
 /*
- * @nr_excluding: events that exclude guests, of any PMU, in contexts whose time
- * runs on this CPU.  @mode: the time in guest mode.  It is kept only while there
- * are such events, because nothing else makes use of it.  @owned: the time that a
- * guest owned the PMU.
+ * @nr_aware: events that care about guests, see perf_guest_event_is_aware(), in
+ * contexts whose time runs on this CPU.  @mode: the time in guest mode.  It is kept
+ * only while there are such events, because nothing else makes use of it.  @owned: the
+ * time that a guest owned the PMU, or was in guest mode with a part of it.
  */
 struct perf_guest_cpu {
-	int			nr_excluding;
+	int			nr_aware;
 	struct perf_guest_clock	mode;
 	struct perf_guest_clock	owned;
 };
@@ -56,25 +66,33 @@ DECLARE_PER_CPU(struct perf_guest_cpu, perf_guest_cpu);
 /* For the hypervisor. */
 void perf_guest_enable(void);
 void perf_guest_disable(void);
-int perf_guest_reserve(void);
-void perf_guest_release(void);
-void __perf_guest_enter(void);
+int perf_guest_reserve(struct perf_guest_reservation *reservation);
+void perf_guest_release(struct perf_guest_reservation *reservation);
+void __perf_guest_enter(bool owned);
 void __perf_guest_exit(void);
 
-/* Does this CPU have events that exclude guests?  Interrupts off. */
+/* This thread is about to run a vCPU of @reservation. */
+static inline void perf_guest_mark_thread(struct perf_guest_reservation *reservation)
+{
+	if (unlikely(current->perf_guest_id != reservation->id))
+		WRITE_ONCE(current->perf_guest_id, reservation->id);
+}
+
+/* Does this CPU have events that care about guests?  Interrupts off. */
 static inline bool perf_guest_has_host_events(void)
 {
-	return perf_guest_enabled() && __this_cpu_read(perf_guest_cpu.nr_excluding);
+	return perf_guest_enabled() && __this_cpu_read(perf_guest_cpu.nr_aware);
 }
 
 /*
- * Guest mode begins, and ends, of any guest, whether it has a PMU or not.
+ * Guest mode begins, and ends, of any guest, whether it has a PMU or not.  @owned: it
+ * has, at least a part of it, i.e. events of perf do not count in guest mode.
  * Interrupts are off from before the one call until after the other.
  */
-static __always_inline void perf_guest_enter(void)
+static __always_inline void perf_guest_enter(bool owned)
 {
 	if (perf_guest_has_host_events())
-		__perf_guest_enter();
+		__perf_guest_enter(owned);
 }
 
 static __always_inline void perf_guest_exit(void)
@@ -91,6 +109,7 @@ void perf_guest_clock_start(void);
 void arch_perf_guest_sync(void);
 void arch_perf_guest_reserved(void);
 void arch_perf_guest_exit(void);
+void arch_perf_guest_sample(struct perf_event *event);
 
 /* For perf and its in-kernel users. */
 bool perf_guest_reserved(void);
@@ -108,6 +127,29 @@ static inline bool perf_guest_capable(struct perf_event *event)
 {
 	return event->pmu &&
 	       (event->pmu->capabilities & PERF_PMU_CAP_MEDIATED_VPMU);
+}
+
+/*
+ * Does it matter to @event whether the CPU is in guest mode?  Those of the kernel that
+ * yield do not mind, and nobody reads their times.
+ */
+static inline bool perf_guest_event_is_aware(struct perf_event *event)
+{
+	return event->attr.exclude_guest ||
+	       (perf_guest_capable(event) && !event->guest_yields);
+}
+
+/* An interrupt says that @event has overflowed, which is about to be sampled. */
+static inline void perf_guest_sample(struct perf_event *event)
+{
+	if (perf_guest_capable(event))
+		arch_perf_guest_sample(event);
+}
+
+/* A new thread runs no vCPU. */
+static inline void perf_guest_init_task(struct task_struct *task)
+{
+	task->perf_guest_id = 0;
 }
 
 static inline void perf_guest_set_yields(struct perf_event *event, bool yields)
@@ -140,7 +182,7 @@ static __always_inline bool perf_guest_event_stops(struct perf_event *event)
 
 static inline void perf_guest_enable(void) { }
 static inline void perf_guest_disable(void) { }
-static inline void perf_guest_enter(void) { }
+static inline void perf_guest_enter(bool owned) { }
 static inline void perf_guest_exit(void) { }
 
 static inline bool perf_guest_enabled(void)
@@ -161,6 +203,8 @@ static inline int perf_guest_account_event(struct perf_event *event)
 }
 
 static inline void perf_guest_unaccount_event(struct perf_event *event) { }
+static inline void perf_guest_sample(struct perf_event *event) { }
+static inline void perf_guest_init_task(struct task_struct *task) { }
 
 static inline bool perf_guest_event_stops(struct perf_event *event)
 {

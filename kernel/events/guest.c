@@ -1,18 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Exclusive use of a PMU by guests: reservation and times.
+ * Exclusive use of a PMU by guests: policy and times.
  *
- * Reservation.  "Include-guest" events, i.e. events of a capable PMU without
- * attr.exclude_guest, and reservations exclude each other system-wide: a
- * reservation fails with -EBUSY while such an event exists, and creating one
- * fails with -EOPNOTSUPP while a reservation exists.  An event that cannot have
- * what it asks for is refused; it is never silently left without a counter.
+ * Policy.  At a switch to a guest every event of a capable PMU is stopped, or has a
+ * counter of its own that stands still in guest mode, whatever its attributes.  An
+ * "include-guest" event, one without attr.exclude_guest, thus yields: it counts while no
+ * guest that counts itself has the PMU, and its times say so.  Nothing depends on a
+ * refusal.  It is there to tell a user that a count would be wrong.
  *
- * The exception are events that yield, which only the kernel can create, see
- * perf_event_create_yielding_counter().  The hard lockup detector's is one: it
- * has to watch the host, not guests, and does not mind being stopped in guest
- * mode, because a CPU in guest mode is one interrupt away from the host.  Such an
- * event neither blocks a reservation nor is blocked by one.
+ * With kernel.perf_guest_policy=refuse, a reservation and an include-guest event that
+ * belongs to a CPU or to a cgroup collide: the reservation fails with -EBUSY while there
+ * is such an event, and creating one fails with -EOPNOTSUPP while there is a
+ * reservation.  An event of a task collides with nothing, for it is about one program,
+ * except for a thread that runs vCPUs of a reservation: creating one for that thread
+ * fails with -EOPNOTSUPP.  An event that is older than the thread's first vCPU, or is
+ * inherited, yields.  So no user can keep VMs from running with events of tasks, and
+ * running VMs do not keep users from profiling their own programs.
+ *
+ * With kernel.perf_guest_policy=yield nothing is refused.  The policy can change at any
+ * time.  Events that exist when it becomes yield go on yielding for good.
+ *
+ * The hard lockup detector's event yields always, see
+ * perf_event_create_yielding_counter(): it has to watch the host, not guests, and does
+ * not mind being stopped in guest mode, because a CPU in guest mode is one interrupt away
+ * from the host.
  *
  * Times.  They follow from an event's own attributes, whatever its group is, and
  * whatever PMU the guest has:
@@ -22,6 +33,9 @@
  *   else, of a capable PMU	always			not while a guest owns the PMU
  *   else			always			always
  *
+ * A guest owns the PMU from when perf's events are stopped until they are started again,
+ * and while it is in guest mode with a part of the PMU.
+ *
  * For the first row each CPU has a clock of its time in guest mode.  Contexts and
  * cgroups keep the part of their time that was not guest mode, and that is such an
  * event's time.  The second row needs the clock only while the
@@ -30,7 +44,7 @@
  *
  * Cost.  All of this sleeps behind perf_guest_key until a hypervisor says that it
  * will hand PMUs to guests, perf_guest_enable(), except that events which are no
- * children are counted when they are created and freed.
+ * children are counted, or listed if they collide, when they are created and freed.
  *
  * Before that no CPU has been in guest mode, as far as these clocks are
  * concerned.  Hence perf_guest_gen: a part or a moment kept under another value of
@@ -39,6 +53,7 @@
  * would come back otherwise.
  */
 #include <linux/atomic.h>
+#include <linux/cleanup.h>
 #include <linux/cpu.h>
 #include <linux/export.h>
 #include <linux/lockdep.h>
@@ -46,9 +61,17 @@
 #include <linux/percpu.h>
 #include <linux/perf_event.h>
 #include <linux/perf_guest.h>
+#include <linux/pid.h>
+#include <linux/ratelimit.h>
 #include <linux/sched/clock.h>
 #include <linux/smp.h>
+#include <linux/spinlock.h>
+#include <linux/string.h>
+#include <linux/sysctl.h>
 #include <linux/workqueue.h>
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/perf_guest.h>
 
 DEFINE_STATIC_KEY_FALSE(perf_guest_key);
 EXPORT_SYMBOL_GPL(perf_guest_key);
@@ -57,19 +80,29 @@ DEFINE_PER_CPU(struct perf_guest_cpu, perf_guest_cpu);
 EXPORT_PER_CPU_SYMBOL_GPL(perf_guest_cpu);
 
 /*
- * Include-guest events and reservations: each side bumps its own count without a
- * lock unless it is zero.  The step from 0 to 1 is done under the mutex after a
- * look at the other side's count, so that at most one of the two can be non-zero.
- *
- * Events that exclude guests: the step from 0 to 1 is done under the mutex, too,
- * so that the key does not go off meanwhile.
+ * Events that exclude guests: the step from 0 to 1 is done under the mutex, so that
+ * the key does not go off meanwhile.
  */
 static DEFINE_MUTEX(perf_guest_mutex);
-static atomic_t nr_include_guest_events = ATOMIC_INIT(0);
 static atomic_t nr_exclude_guest_events = ATOMIC_INIT(0);
-static atomic_t nr_guest_reservations = ATOMIC_INIT(0);
 static int nr_hypervisors;
 static unsigned int perf_guest_gen __read_mostly;
+
+enum perf_guest_policy {
+	PERF_GUEST_REFUSE,
+	PERF_GUEST_YIELD,
+};
+
+/*
+ * The lock protects the policy, and the lists of events and reservations that collide.
+ * Unless the policy was PERF_GUEST_YIELD meanwhile, one of the lists is empty.
+ */
+static DEFINE_SPINLOCK(perf_guest_lock);
+static enum perf_guest_policy perf_guest_policy = PERF_GUEST_REFUSE;
+static LIST_HEAD(perf_guest_events);
+static LIST_HEAD(perf_guest_reservations);
+static int nr_guest_events;
+static int nr_guest_reservations;
 
 /**
  * perf_guest_reserved - is a PMU reserved for guests now?
@@ -78,29 +111,83 @@ static unsigned int perf_guest_gen __read_mostly;
  */
 bool perf_guest_reserved(void)
 {
-	return atomic_read(&nr_guest_reservations);
+	return READ_ONCE(nr_guest_reservations);
 }
 
-static int perf_guest_count(atomic_t *mine, atomic_t *theirs, int error)
+/* Who is in whose way?  @owner is the process of one of the @nr that are. */
+struct perf_guest_refusal {
+	enum perf_guest_refused	what;
+	struct pid		*owner;
+	int			nr;
+};
+
+/* Say the same about the same owner not more often than that, and not of more owners. */
+#define PERF_GUEST_TELL_INTERVAL	(10 * HZ)
+#define PERF_GUEST_TELL_OWNERS		8
+
+static bool perf_guest_may_tell(enum perf_guest_refused what, pid_t owner)
 {
-	if (atomic_inc_not_zero(mine))
-		return 0;
+	static struct {
+		enum perf_guest_refused what;
+		pid_t owner;
+		unsigned long until;
+	} told[PERF_GUEST_TELL_OWNERS];
+	static DEFINE_RATELIMIT_STATE(all, PERF_GUEST_TELL_INTERVAL, PERF_GUEST_TELL_OWNERS);
+	int i, oldest = 0;
 
-	guard(mutex)(&perf_guest_mutex);
+	guard(spinlock)(&perf_guest_lock);
 
-	if (theirs && atomic_read(theirs))
-		return error;
+	for (i = 0; i < PERF_GUEST_TELL_OWNERS; i++) {
+		if (told[i].owner == owner && told[i].what == what &&
+		    time_before(jiffies, told[i].until))
+			return false;
+		if (time_before(told[i].until, told[oldest].until))
+			oldest = i;
+	}
 
-	atomic_inc(mine);
-	return 0;
+	if (!__ratelimit(&all))
+		return false;
+
+	told[oldest].what = what;
+	told[oldest].owner = owner;
+	told[oldest].until = jiffies + PERF_GUEST_TELL_INTERVAL;
+	return true;
 }
 
-static int perf_guest_uncount(atomic_t *mine)
+static void perf_guest_tell(struct perf_guest_refusal *refusal)
 {
-	int left = atomic_dec_if_positive(mine);
+	struct task_struct *task = get_pid_task(refusal->owner, PIDTYPE_TGID);
+	pid_t owner = pid_nr(refusal->owner);
+	char comm[TASK_COMM_LEN] = "?", mine[TASK_COMM_LEN];
 
-	WARN_ON_ONCE(left < 0);
-	return left;
+	if (task) {
+		get_task_comm(comm, task);
+		put_task_struct(task);
+	}
+	put_pid(refusal->owner);
+
+	trace_perf_guest_refused(refusal->what, comm, owner, refusal->nr);
+
+	if (!perf_guest_may_tell(refusal->what, owner))
+		return;
+
+	get_task_comm(mine, current);
+	switch (refusal->what) {
+	case PERF_GUEST_REFUSED_EVENT:
+		pr_info("perf: %s[%d]: event that includes guests refused: %d VM%s with a mediated PMU, one of %s[%d]; exclude guests (perf's modifier H) or set kernel.perf_guest_policy=yield\n",
+			mine, task_tgid_nr(current), refusal->nr, refusal->nr > 1 ? "s" : "",
+			comm, owner);
+		break;
+	case PERF_GUEST_REFUSED_THREAD:
+		pr_info("perf: %s[%d]: event that includes guests refused: the thread runs a vCPU with a mediated PMU, of %s[%d]; exclude guests (perf's modifier H) or set kernel.perf_guest_policy=yield\n",
+			mine, task_tgid_nr(current), comm, owner);
+		break;
+	case PERF_GUEST_REFUSED_VM:
+		pr_info("perf: %s[%d]: mediated PMU for a VM refused: %d event%s of CPUs or cgroups that include guests, one of %s[%d]; end it, exclude guests (perf's modifier H) or set kernel.perf_guest_policy=yield\n",
+			mine, task_tgid_nr(current), refusal->nr, refusal->nr > 1 ? "s" : "",
+			comm, owner);
+		break;
+	}
 }
 
 /*
@@ -111,42 +198,125 @@ void __weak arch_perf_guest_reserved(void) { }
 
 /**
  * perf_guest_reserve - reserve capable PMUs for use by a guest
+ * @reservation: what is to be remembered of it, until it is released
  *
- * While at least one reservation stands, no event of a PMU with
- * PERF_PMU_CAP_MEDIATED_VPMU can count in guest mode, and the hand-over of such
- * a PMU to a guest is allowed.  Reservations nest.
+ * While a reservation stands, PMUs with PERF_PMU_CAP_MEDIATED_VPMU may be handed over to
+ * the guest.
  *
- * Context: Process context, may sleep.  After perf_guest_enable().
- * Return: 0, or -EBUSY if an event that includes guests exists.
+ * Context: Process context of the hypervisor, may sleep.  After perf_guest_enable().
+ * Return: 0, or -EBUSY if an event collides with it.
  */
-int perf_guest_reserve(void)
+int perf_guest_reserve(struct perf_guest_reservation *reservation)
 {
-	bool first = !perf_guest_reserved();
-	int r;
+	struct perf_guest_refusal refusal = { .what = PERF_GUEST_REFUSED_VM };
+	static u64 last_id;
+	bool first;
 
 	might_sleep();
 
 	if (WARN_ON_ONCE(!perf_guest_enabled()))
 		return -ENODEV;
 
-	r = perf_guest_count(&nr_guest_reservations, &nr_include_guest_events, -EBUSY);
-	if (!r && first)
+	scoped_guard(spinlock, &perf_guest_lock) {
+		refusal.nr = nr_guest_events;
+		if (refusal.nr) {
+			refusal.owner = get_pid(list_first_entry(&perf_guest_events,
+								 struct perf_event,
+								 guest_entry)->guest_owner);
+			break;
+		}
+
+		first = !nr_guest_reservations;
+		WRITE_ONCE(nr_guest_reservations, nr_guest_reservations + 1);
+		list_add_tail(&reservation->entry, &perf_guest_reservations);
+		reservation->owner = get_pid(task_tgid(current));
+		reservation->id = ++last_id;
+	}
+
+	if (refusal.nr) {
+		perf_guest_tell(&refusal);
+		return -EBUSY;
+	}
+
+	if (first)
 		arch_perf_guest_reserved();
 
-	return r;
+	return 0;
 }
 EXPORT_SYMBOL_GPL(perf_guest_reserve);
 
 /**
- * perf_guest_release - undo one successful perf_guest_reserve()
+ * perf_guest_release - undo a successful perf_guest_reserve()
+ * @reservation: the reservation
  *
- * Context: Any.
+ * Context: Process context.
  */
-void perf_guest_release(void)
+void perf_guest_release(struct perf_guest_reservation *reservation)
 {
-	perf_guest_uncount(&nr_guest_reservations);
+	scoped_guard(spinlock, &perf_guest_lock) {
+		list_del(&reservation->entry);
+		WRITE_ONCE(nr_guest_reservations, nr_guest_reservations - 1);
+	}
+
+	put_pid(reservation->owner);
 }
 EXPORT_SYMBOL_GPL(perf_guest_release);
+
+static int perf_guest_set_policy(enum perf_guest_policy policy)
+{
+	struct perf_event *event, *next;
+
+	guard(spinlock)(&perf_guest_lock);
+
+	perf_guest_policy = policy;
+	if (policy == PERF_GUEST_REFUSE)
+		return 0;
+
+	/* What there is yields, also when the policy is another one again. */
+	list_for_each_entry_safe(event, next, &perf_guest_events, guest_entry)
+		list_del_init(&event->guest_entry);
+	nr_guest_events = 0;
+	return 0;
+}
+
+#ifdef CONFIG_SYSCTL
+static const char * const perf_guest_policies[] = {
+	[PERF_GUEST_REFUSE]	= "refuse",
+	[PERF_GUEST_YIELD]	= "yield",
+};
+
+static int perf_guest_policy_handler(const struct ctl_table *table, int write, void *buffer,
+				     size_t *lenp, loff_t *ppos)
+{
+	char name[16];
+	struct ctl_table string = { .data = name, .maxlen = sizeof(name) };
+	int r;
+
+	strscpy(name, perf_guest_policies[READ_ONCE(perf_guest_policy)]);
+
+	r = proc_dostring(&string, write, buffer, lenp, ppos);
+	if (r || !write)
+		return r;
+
+	r = sysfs_match_string(perf_guest_policies, name);
+	return r < 0 ? r : perf_guest_set_policy(r);
+}
+
+static struct ctl_table perf_guest_sysctls[] = {
+	{
+		.procname	= "perf_guest_policy",
+		.mode		= 0644,
+		.proc_handler	= perf_guest_policy_handler,
+	},
+};
+
+static int __init perf_guest_sysctl_init(void)
+{
+	register_sysctl_init("kernel", perf_guest_sysctls);
+	return 0;
+}
+late_initcall(perf_guest_sysctl_init);
+#endif
 
 /* What else the architecture has to bring up to date on this CPU, see below. */
 void __weak arch_perf_guest_sync(void) { }
@@ -210,28 +380,104 @@ void perf_guest_disable(void)
 }
 EXPORT_SYMBOL_GPL(perf_guest_disable);
 
+/* An event that includes guests, for a task: it collides if that runs vCPUs. */
+static bool perf_guest_event_of_thread_collides(struct perf_event *event,
+						struct perf_guest_refusal *refusal)
+{
+	struct perf_guest_reservation *reservation;
+	u64 id = READ_ONCE(event->hw.target->perf_guest_id);
+
+	lockdep_assert_held(&perf_guest_lock);
+
+	if (!id)
+		return false;
+
+	list_for_each_entry(reservation, &perf_guest_reservations, entry) {
+		if (reservation->id != id)
+			continue;
+
+		refusal->what = PERF_GUEST_REFUSED_THREAD;
+		refusal->owner = get_pid(reservation->owner);
+		refusal->nr = 1;
+		return true;
+	}
+
+	return false;
+}
+
+/* The same for a CPU or a cgroup. */
+static bool perf_guest_event_of_cpu_collides(struct perf_event *event,
+					     struct perf_guest_refusal *refusal)
+{
+	lockdep_assert_held(&perf_guest_lock);
+
+	if (nr_guest_reservations) {
+		refusal->what = PERF_GUEST_REFUSED_EVENT;
+		refusal->owner = get_pid(list_first_entry(&perf_guest_reservations,
+							  struct perf_guest_reservation,
+							  entry)->owner);
+		refusal->nr = nr_guest_reservations;
+		return true;
+	}
+
+	list_add_tail(&event->guest_entry, &perf_guest_events);
+	nr_guest_events++;
+	event->guest_owner = get_pid(task_tgid(current));
+	event->guest_counted = true;
+	return false;
+}
+
 int __perf_guest_account_event(struct perf_event *event)
 {
-	int r = 0;
+	struct perf_guest_refusal refusal;
+	bool collides = false;
 
-	if (event->attr.exclude_guest)
-		perf_guest_count(&nr_exclude_guest_events, NULL, 0);
-	else if (perf_guest_capable(event) && !event->guest_yields)
-		r = perf_guest_count(&nr_include_guest_events,
-				     &nr_guest_reservations, -EOPNOTSUPP);
-	else
+	if (event->attr.exclude_guest) {
+		if (!atomic_inc_not_zero(&nr_exclude_guest_events)) {
+			guard(mutex)(&perf_guest_mutex);
+			atomic_inc(&nr_exclude_guest_events);
+		}
+		event->guest_counted = true;
+		return 0;
+	}
+
+	if (!perf_guest_capable(event) || event->guest_yields)
 		return 0;
 
-	event->guest_counted = !r;
-	return r;
+	scoped_guard(spinlock, &perf_guest_lock) {
+		if (perf_guest_policy == PERF_GUEST_YIELD)
+			break;
+		if (event->attach_state & PERF_ATTACH_TASK)
+			collides = perf_guest_event_of_thread_collides(event, &refusal);
+		else
+			collides = perf_guest_event_of_cpu_collides(event, &refusal);
+	}
+
+	if (!collides)
+		return 0;
+
+	perf_guest_tell(&refusal);
+	return -EOPNOTSUPP;
 }
 
 void __perf_guest_unaccount_event(struct perf_event *event)
 {
-	if (!event->attr.exclude_guest)
-		perf_guest_uncount(&nr_include_guest_events);
-	else if (!perf_guest_uncount(&nr_exclude_guest_events) &&
-		 perf_guest_enabled() && !READ_ONCE(nr_hypervisors))
+	int left;
+
+	if (!event->attr.exclude_guest) {
+		scoped_guard(spinlock, &perf_guest_lock) {
+			if (list_empty(&event->guest_entry))
+				break;
+			list_del(&event->guest_entry);
+			nr_guest_events--;
+		}
+		put_pid(event->guest_owner);
+		return;
+	}
+
+	left = atomic_dec_if_positive(&nr_exclude_guest_events);
+	WARN_ON_ONCE(left < 0);
+	if (!left && perf_guest_enabled() && !READ_ONCE(nr_hypervisors))
 		schedule_work(&perf_guest_sleep_work);
 }
 
@@ -279,15 +525,21 @@ static u64 perf_guest_clock_read(struct perf_guest_clock *clock, u64 now)
 	return max_t(s64, now - began_at, time);
 }
 
-void __perf_guest_enter(void)
+void __perf_guest_enter(bool owned)
 {
-	struct perf_guest_clock *mode = this_cpu_ptr(&perf_guest_cpu.mode);
+	struct perf_guest_cpu *cpu = this_cpu_ptr(&perf_guest_cpu);
+	u64 now;
 
 	lockdep_assert_irqs_disabled();
 
 	/* The hand-over has done it. */
-	if (!mode->began_at)
-		perf_guest_clock_begin(mode, local_clock());
+	if (cpu->mode.began_at)
+		return;
+
+	now = local_clock();
+	perf_guest_clock_begin(&cpu->mode, now);
+	if (owned)
+		perf_guest_clock_begin(&cpu->owned, now);
 }
 EXPORT_SYMBOL_GPL(__perf_guest_enter);
 
@@ -299,12 +551,20 @@ void __weak arch_perf_guest_exit(void) { }
 
 void __perf_guest_exit(void)
 {
+	struct perf_guest_cpu *cpu = this_cpu_ptr(&perf_guest_cpu);
+	u64 now = local_clock();
+
 	lockdep_assert_irqs_disabled();
 
-	perf_guest_clock_end(this_cpu_ptr(&perf_guest_cpu.mode), local_clock());
+	perf_guest_clock_end(&cpu->mode, now);
+	if (cpu->owned.began_at)
+		perf_guest_clock_end(&cpu->owned, now);
 	arch_perf_guest_exit();
 }
 EXPORT_SYMBOL_GPL(__perf_guest_exit);
+
+/* What the architecture's interrupt handler is to know. */
+void __weak arch_perf_guest_sample(struct perf_event *event) { }
 
 /**
  * perf_guest_clock_stop - a guest gets this CPU's PMU
@@ -326,7 +586,7 @@ void perf_guest_clock_stop(void)
 		return;
 
 	perf_guest_clock_begin(&cpu->owned, now);
-	if (cpu->nr_excluding && !cpu->mode.began_at)
+	if (cpu->nr_aware && !cpu->mode.began_at)
 		perf_guest_clock_begin(&cpu->mode, now);
 }
 

@@ -39,6 +39,8 @@ u64 x86_guest_pmu_host_counters(struct cpu_hw_events *cpuc);
 void x86_guest_pmu_zero(u64 regs);
 void x86_guest_pmu_zero_others(struct cpu_hw_events *cpuc, u64 regs);
 u64 x86_guest_pmu_wanted_by_host(struct cpu_hw_events *cpuc);
-void x86_guest_pmu_confine_events(struct cpu_hw_events *cpuc);
+u64 x86_guest_pmu_guest_only(struct cpu_hw_events *cpuc);
+void x86_guest_pmu_confine_events(struct cpu_hw_events *cpuc, bool confine);
+void x86_guest_pmu_prove_confined(struct cpu_hw_events *cpuc);
 
 #endif /* _X86_EVENTS_GUEST_H */

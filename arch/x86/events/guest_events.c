@@ -174,11 +174,27 @@ u64 x86_guest_pmu_wanted_by_host(struct cpu_hw_events *cpuc)
 	return x86_guest_pmu_host_counters(cpuc);
 }
 
+/* The counters of perf's events that do not count outside guest mode. */
+u64 x86_guest_pmu_guest_only(struct cpu_hw_events *cpuc)
+{
+	u64 counters = 0;
+	int i;
+
+	for (i = 0; i < cpuc->n_events; i++) {
+		if (cpuc->event_list[i]->attr.exclude_host)
+			counters |= BIT_ULL(cpuc->assign[i]);
+	}
+
+	return counters;
+}
+
 /*
- * Have perf's events stand still in guest mode by themselves.  On AMD those that exclude
- * guests are HostOnly already; those that yield to guests are made so.
+ * Have perf's events stand still in guest mode by themselves, or no more.  On AMD those
+ * that exclude guests are HostOnly already.  While the PMU is shared, those that include
+ * guests are made so, and those that are GuestOnly are disabled.  The kernel's own stay
+ * HostOnly, which costs nothing the next time.
  */
-void x86_guest_pmu_confine_events(struct cpu_hw_events *cpuc)
+void x86_guest_pmu_confine_events(struct cpu_hw_events *cpuc, bool confine)
 {
 	int i;
 
@@ -186,13 +202,44 @@ void x86_guest_pmu_confine_events(struct cpu_hw_events *cpuc)
 		return;
 
 	for (i = 0; i < cpuc->n_events; i++) {
-		struct hw_perf_event *hwc = &cpuc->event_list[i]->hw;
+		struct perf_event *event = cpuc->event_list[i];
+		struct hw_perf_event *hwc = &event->hw;
 
 		if (hwc->config & AMD64_EVENTSEL_HOSTONLY)
 			continue;
 
-		hwc->config |= AMD64_EVENTSEL_HOSTONLY;
+		if (event->guest_yields) {
+			if (!confine)
+				continue;
+			hwc->config |= AMD64_EVENTSEL_HOSTONLY;
+		}
+
 		if (!(hwc->state & PERF_HES_STOPPED))
-			__x86_pmu_enable_event(hwc, ARCH_PERFMON_EVENTSEL_ENABLE);
+			__x86_pmu_enable_event(hwc, x86_guest_pmu_event_enable(hwc, confine));
+	}
+}
+
+/* State SHARED, before guest mode: perf's events are going to stand still there. */
+void x86_guest_pmu_prove_confined(struct cpu_hw_events *cpuc)
+{
+	u64 config, others = x86_pmu.cntr_mask64 & ~cpuc->guest.regs;
+	int i;
+
+	if (!IS_ENABLED(CONFIG_KVM_PROVE_MEDIATED_PMU))
+		return;
+
+	if (is_intel()) {
+		/* VM-entry loads the guest's bits only. */
+		WARN_ON_ONCE(cpuc->guest.host_ctrl &
+			     (cpuc->guest.regs | x86_guest_pmu_guest_only(cpuc)));
+		return;
+	}
+
+	for_each_set_bit(i, (unsigned long *)&others, X86_PMC_IDX_MAX) {
+		rdmsrl(x86_pmu_config_addr(i), config);
+		WARN_ONCE(config & ARCH_PERFMON_EVENTSEL_ENABLE &&
+			  (!(config & AMD64_EVENTSEL_HOSTONLY) ||
+			   config & AMD64_EVENTSEL_GUESTONLY),
+			  "shared: selector %d of perf is 0x%llx", i, config);
 	}
 }

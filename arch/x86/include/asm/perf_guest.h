@@ -117,6 +117,7 @@ static inline u64 x86_guest_pmu_fixed_fields(u64 regs)
 
 bool x86_guest_pmu_capable(void);
 bool x86_guest_pmu_owns(void);
+bool x86_guest_pmu_is_shared(void);
 bool x86_guest_pmu_make_room(void);
 u64 x86_guest_pmu_shared_regs(void);
 enum x86_guest_nmi x86_guest_pmu_take_status(void);
@@ -192,6 +193,19 @@ static inline bool x86_guest_pmu_park(struct x86_guest_pmu *guest)
 	return true;
 }
 
+/*
+ * On AMD, what to add to an event's selector to enable it.  @shared: in guest mode only the
+ * guest counts.
+ */
+static inline u64 x86_guest_pmu_event_enable(struct hw_perf_event *hwc, bool shared)
+{
+	if (!shared)
+		return ARCH_PERFMON_EVENTSEL_ENABLE;
+
+	return hwc->config & AMD64_EVENTSEL_GUESTONLY ? 0 :
+		ARCH_PERFMON_EVENTSEL_ENABLE | AMD64_EVENTSEL_HOSTONLY;
+}
+
 #else
 
 static inline bool x86_guest_pmu_capable(void)
@@ -204,9 +218,19 @@ static inline bool x86_guest_pmu_owns(void)
 	return false;
 }
 
+static inline u64 x86_guest_pmu_event_enable(struct hw_perf_event *hwc, bool shared)
+{
+	return ARCH_PERFMON_EVENTSEL_ENABLE;
+}
+
 static inline u64 x86_guest_pmu_shared_regs(void)
 {
 	return 0;
+}
+
+static inline bool x86_guest_pmu_is_shared(void)
+{
+	return false;
 }
 
 static inline bool x86_guest_pmu_make_room(void)

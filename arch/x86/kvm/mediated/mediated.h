@@ -66,6 +66,9 @@ struct kvm_pmi_record {
  * they are in hardware, see kvm_mediated_pmu_holds().
  */
 struct kvm_mediated_pmu {
+	/* KVM_RUN has seen to the VM's reservation. */
+	bool	settled;
+
 	/* The registers that the guest has. */
 	u64	has;
 
@@ -184,6 +187,7 @@ void kvm_mediated_pmu_hardware_setup(bool *param, const char *objection);
 void kvm_mediated_pmu_hardware_unsetup(void);
 int kvm_mediated_pmu_reserve(struct kvm *kvm);
 void kvm_mediated_pmu_release(struct kvm *kvm);
+int kvm_mediated_pmu_settle(struct kvm_vcpu *vcpu);
 int kvm_mediated_pmu_create(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_destroy(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_disarm(struct kvm_vcpu *vcpu);
@@ -240,6 +244,27 @@ void kvm_pmi_flush(struct kvm_vcpu *vcpu);
 bool kvm_pmi_handle(u64 taken, bool explained);
 void kvm_pmi_forget_cpu(void);
 bool kvm_pmi_suspects(int cpu, struct kvm *kvm);
+
+/* The beginning of KVM_RUN, by the thread that runs the vCPU. */
+static inline int kvm_mediated_pmu_run(struct kvm_vcpu *vcpu)
+{
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	int r;
+
+	if (!static_branch_unlikely(&kvm_mediated_pmu_key) || !pmu->mediated)
+		return 0;
+
+	if (unlikely(!pmu->mediated->settled)) {
+		r = kvm_mediated_pmu_settle(vcpu);
+		if (r)
+			return r;
+	}
+
+	if (pmu->version)
+		perf_guest_mark_thread(&vcpu->kvm->arch.mediated_pmu.reservation);
+
+	return 0;
+}
 
 /*
  * Hooks around the inner loop of vcpu_enter_guest().  A guest that does not use its

@@ -92,8 +92,28 @@ void kvm_mediated_pmu_hardware_unsetup(void)
 }
 
 /*
- * Reserve the host's PMU for @kvm, which is about to get a vCPU.  Called with
- * kvm->lock held.
+ * Protects kvm->arch.mediated_pmu of all VMs.  KVM_RUN, which holds vcpu->mutex, cannot
+ * take kvm->lock.
+ */
+static DEFINE_MUTEX(kvm_mediated_pmu_mutex);
+
+static int kvm_mediated_pmu_reserve_locked(struct kvm *kvm)
+{
+	struct kvm_mediated_pmu_vm *pmu = &kvm->arch.mediated_pmu;
+	int r;
+
+	lockdep_assert_held(&kvm_mediated_pmu_mutex);
+
+	r = perf_guest_reserve(&pmu->reservation);
+	if (!r)
+		pmu->state = KVM_MEDIATED_PMU_RESERVED;
+
+	return r;
+}
+
+/*
+ * Reserve the host's PMU for @kvm, which is about to get a vCPU.  Whether that is to have
+ * a PMU is not known yet: see kvm_mediated_pmu_settle().  Called with kvm->lock held.
  */
 int kvm_mediated_pmu_reserve(struct kvm *kvm)
 {
@@ -101,8 +121,12 @@ int kvm_mediated_pmu_reserve(struct kvm *kvm)
 
 	lockdep_assert_held(&kvm->lock);
 
-	if (!static_branch_unlikely(&kvm_mediated_pmu_key) || !kvm->arch.enable_pmu ||
-	    kvm->arch.mediated_pmu_reserved)
+	if (!static_branch_unlikely(&kvm_mediated_pmu_key) || !kvm->arch.enable_pmu)
+		return 0;
+
+	guard(mutex)(&kvm_mediated_pmu_mutex);
+
+	if (kvm->arch.mediated_pmu.state != KVM_MEDIATED_PMU_NONE)
 		return 0;
 
 	if (kvm_mediated_pmu_is_withheld(kvm)) {
@@ -111,14 +135,51 @@ int kvm_mediated_pmu_reserve(struct kvm *kvm)
 		return 0;
 	}
 
-	r = perf_guest_reserve();
-	if (r) {
-		pr_warn_ratelimited("no mediated PMU for the VM: system-wide or per-task perf events that include guests are active; close them or exclude guests (perf's :H modifier)\n");
-		return r;
+	r = kvm_mediated_pmu_reserve_locked(kvm);
+	if (!r)
+		kvm_pmi_reserved();
+
+	return r;
+}
+
+static bool kvm_mediated_pmu_is_wanted(struct kvm *kvm)
+{
+	struct kvm_vcpu *vcpu;
+	unsigned long i;
+
+	kvm_for_each_vcpu(i, vcpu, kvm) {
+		if (READ_ONCE(vcpu_to_pmu(vcpu)->version))
+			return true;
 	}
 
-	kvm->arch.mediated_pmu_reserved = true;
-	kvm_pmi_reserved();
+	return false;
+}
+
+/*
+ * @vcpu is about to run for the first time, and its CPUID does not change any more.  If it
+ * has a PMU then the VM has a reservation from now on.  If no vCPU has one, as far as is
+ * known, then there is no need for it.
+ */
+int kvm_mediated_pmu_settle(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu_vm *pmu = &vcpu->kvm->arch.mediated_pmu;
+	int r;
+
+	guard(mutex)(&kvm_mediated_pmu_mutex);
+
+	if (vcpu_to_pmu(vcpu)->version) {
+		if (pmu->state == KVM_MEDIATED_PMU_DROPPED) {
+			r = kvm_mediated_pmu_reserve_locked(vcpu->kvm);
+			if (r)
+				return r;
+		}
+	} else if (pmu->state == KVM_MEDIATED_PMU_RESERVED &&
+		   !kvm_mediated_pmu_is_wanted(vcpu->kvm)) {
+		pmu->state = KVM_MEDIATED_PMU_DROPPED;
+		perf_guest_release(&pmu->reservation);
+	}
+
+	vcpu_to_pmu(vcpu)->mediated->settled = true;
 	return 0;
 }
 
@@ -142,20 +203,22 @@ static void kvm_mediated_pmu_forget(void *kvm)
  */
 void kvm_mediated_pmu_release(struct kvm *kvm)
 {
-	if (!kvm->arch.mediated_pmu_reserved)
+	struct kvm_mediated_pmu_vm *pmu = &kvm->arch.mediated_pmu;
+
+	if (pmu->state != KVM_MEDIATED_PMU_RESERVED)
 		return;
 
 	on_each_cpu_cond(kvm_mediated_pmu_knows, kvm_mediated_pmu_forget, kvm, true);
 
-	kvm->arch.mediated_pmu_reserved = false;
-	perf_guest_release();
+	pmu->state = KVM_MEDIATED_PMU_NONE;
+	perf_guest_release(&pmu->reservation);
 }
 
 int kvm_mediated_pmu_create(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
-	if (!vcpu->kvm->arch.mediated_pmu_reserved)
+	if (vcpu->kvm->arch.mediated_pmu.state == KVM_MEDIATED_PMU_NONE)
 		return 0;
 
 	pmu->mediated = kzalloc(sizeof(*pmu->mediated), GFP_KERNEL_ACCOUNT);
@@ -183,6 +246,7 @@ void kvm_mediated_pmu_disarm(struct kvm_vcpu *vcpu)
 		return;
 
 	vcpu_to_pmu(vcpu)->use = KVM_MEDIATED_PMU_DISARMED;
+	vcpu_to_pmu(vcpu)->mediated->settled = false;
 	vcpu_to_pmu(vcpu)->mediated->has = 0;
 	memset(&vcpu_to_pmu(vcpu)->mediated->wants, 0, sizeof(struct x86_guest_pmu_request));
 	kvm_make_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu);

@@ -18,6 +18,8 @@
 
 static uint64_t seed = 1;
 static bool verbose, quick;
+/* The host's event does not exclude guests, and yields. */
+static bool including;
 
 static struct host_vcpu {
 	struct kvm_vm *vm;
@@ -240,7 +242,8 @@ static void host_event(int kind)
 	event_fd = -1;
 	if (kind == EVENT_NONE)
 		return;
-	event_fd = __perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_GUEST | EVENT_PINNED,
+	event_fd = __perf_open(PERF_COUNT_HW_INSTRUCTIONS,
+			       (including ? 0 : EVENT_EXCLUDE_GUEST) | EVENT_PINNED,
 			       kind == EVENT_SAMPLES ? PERIOD : 0, 0, -1);
 	if (event_fd < 0) {
 		fail("no event");
@@ -662,6 +665,7 @@ static void usage(const char *name, int status)
 	       " -l: of how many steps (default 16)\n"
 	       " -d: PMIs may be late, by so many instructions (default 0)\n"
 	       " -a: one that is late may get lost if its status is cleared before\n"
+	       " -i: the host's event includes guests (kernel.perf_guest_policy=yield)\n"
 	       " -k: end after so many sequences that fail (default 1)\n"
 	       " -r: do these steps instead, -n times\n"
 	       " -q: do not look for shorter ones\n"
@@ -679,7 +683,7 @@ int main(int argc, char *argv[])
 	bool given = false;
 	int opt, nr = 0;
 
-	while ((opt = getopt(argc, argv, "s:n:l:d:ak:qr:vh")) != -1) {
+	while ((opt = getopt(argc, argv, "s:n:l:d:aik:qr:vh")) != -1) {
 		switch (opt) {
 		case 's':
 			seed = strtoull(optarg, NULL, 0);
@@ -695,6 +699,9 @@ int main(int argc, char *argv[])
 			break;
 		case 'a':
 			acked_may_be_lost = true;
+			break;
+		case 'i':
+			including = true;
 			break;
 		case 'q':
 			quick = true;

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Test what a mediated PMU means for the host: perf events that include guests
- * and VMs with a PMU exclude each other, and events that exclude guests count
- * the host, all of it, and nothing else.
+ * Test what a mediated PMU means for the host: perf events of CPUs that include guests
+ * and VMs with a PMU exclude each other, unless the policy is to yield; so do those of a
+ * thread that runs vCPUs; events of tasks do not, and yield; and events that exclude
+ * guests count the host, all of it, and nothing else.
  *
  * With enable_mediated_pmu=0, test that nothing of that is so.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -30,7 +33,20 @@ static const struct {
 	{ "inherited", PERF_COUNT_HW_INSTRUCTIONS, EVENT_INHERIT, 0, -1 },
 	{ "pinned", PERF_COUNT_HW_BRANCH_INSTRUCTIONS, EVENT_PINNED, 0, -1 },
 	{ "raw", 0xc0, EVENT_RAW, 0, -1 },
+	{ "user instructions of a CPU", PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_KERNEL, -1, 0 },
+	{ "guests only, of a task", PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_HOST, 0, -1 },
+	{ "a task on a CPU", PERF_COUNT_HW_INSTRUCTIONS, 0, 0, 0 },
 };
+
+/* Those of CPUs collide with VMs. */
+static bool collides(int i)
+{
+	return including[i].pid == -1;
+}
+
+/* One of each kind. */
+#define OF_A_CPU	0
+#define OF_A_TASK	1
 
 static int open_including(int i)
 {
@@ -93,6 +109,12 @@ TEST(event_that_includes_guests_refuses_vcpus)
 
 		/* A VM without vCPUs needs no PMU. */
 		vm = create_vm(true);
+		if (!collides(i)) {
+			TEST_ASSERT(!create_vcpu(vm, 0), "%s", including[i].name);
+			close(fd);
+			kvm_vm_free(vm);
+			continue;
+		}
 		TEST_ASSERT(create_vcpu(vm, 0) == EBUSY, "%s", including[i].name);
 		TEST_ASSERT(create_vcpu(vm, 1) == EBUSY, "%s", including[i].name);
 
@@ -119,6 +141,11 @@ TEST(vm_refuses_events_that_include_guests)
 
 	for (i = 0; i < ARRAY_SIZE(including); i++) {
 		fd = open_including(i);
+		if (!collides(i)) {
+			TEST_ASSERT(fd >= 0, "%s: %s", including[i].name, strerror(errno));
+			close(fd);
+			continue;
+		}
 		TEST_ASSERT(fd < 0 && errno == EOPNOTSUPP, "%s: %s", including[i].name,
 			    fd < 0 ? strerror(errno) : "could be opened");
 	}
@@ -186,27 +213,27 @@ TEST(refused_vm_leaves_nothing_behind)
 	if (!pmu.mediated)
 		SKIP(return, NOT_MEDIATED);
 
-	fd = open_including(0);
+	fd = open_including(OF_A_CPU);
 	vm = create_vm(true);
 	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
 
-	fd2 = open_including(1);
+	fd2 = open_including(OF_A_CPU);
 	TEST_ASSERT(fd2 >= 0, "after a refusal: %s", strerror(errno));
 	close(fd2);
 	kvm_vm_free(vm);
-	fd2 = open_including(1);
+	fd2 = open_including(OF_A_CPU);
 	TEST_ASSERT(fd2 >= 0, "after a refusal and the VM's end: %s", strerror(errno));
 	close(fd2);
 	close(fd);
 
 	/* A failed perf_event_open() is not counted either. */
-	TEST_ASSERT(perf_open(PERF_COUNT_HW_MAX, 0, 0, -1) < 0, "no such event");
+	TEST_ASSERT(perf_open(PERF_COUNT_HW_MAX, 0, -1, 0) < 0, "no such event");
 	vm = create_vm(true);
 	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
 	kvm_vm_free(vm);
 }
 
-TEST(event_of_another_task_counts)
+TEST(events_of_tasks_refuse_nothing)
 {
 	struct kvm_vm *vm;
 	int fd, status;
@@ -224,16 +251,11 @@ TEST(event_of_another_task_counts)
 		_exit(0);
 	}
 	vm = create_vm(true);
-	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
 	kill(child, SIGKILL);
 	waitpid(child, &status, 0);
-	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
-	close(fd);
-	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
 
-	/* Tasks with events that exclude guests may go on to fork. */
-	fd = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_INHERIT | EVENT_EXCLUDE_GUEST, 0, -1);
-	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
+	/* Tasks with such events may go on to fork. */
 	child = fork();
 	if (!child)
 		_exit(42);
@@ -243,22 +265,154 @@ TEST(event_of_another_task_counts)
 	kvm_vm_free(vm);
 }
 
-TEST(vm_without_pmu_reserves_nothing)
+static void guest_busy(uint64_t loops);
+static void guest_busy_counting(uint64_t loops);
+
+/* Can a task event that includes guests be opened for @pid?  0 or the error. */
+static int try_including(pid_t pid)
 {
-	struct kvm_vm *vm;
-	int fd, fd2;
+	int fd = perf_open(PERF_COUNT_HW_INSTRUCTIONS, 0, pid, -1);
 
-	TEST_REQUIRE(kvm_has_cap(KVM_CAP_PMU_CAPABILITY));
-
-	fd = open_including(0);
-	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
-	vm = create_vm(true);
-	vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
-	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
-	fd2 = open_including(1);
-	TEST_ASSERT(fd2 >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd2));
-	close(fd2);
+	if (fd < 0)
+		return errno;
 	close(fd);
+	return 0;
+}
+
+struct other_thread {
+	pid_t of_vcpu;
+	int own, others;
+};
+
+static void *other_thread(void *arg)
+{
+	struct other_thread *t = arg;
+
+	t->own = try_including(0);
+	t->others = try_including(t->of_vcpu);
+	return NULL;
+}
+
+TEST(thread_that_runs_a_vcpu_refuses_events)
+{
+	struct other_thread other = { .of_vcpu = gettid() };
+	struct kvm_vm *vm, *without;
+	struct kvm_vcpu *vcpu;
+	int fd, status, start;
+	pthread_t thread;
+	pid_t child;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	vm = pmu_vm_create(&vcpu, guest_busy);
+	vcpu_args_set(vcpu, 1, 1000);
+	fd = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_INHERIT, 0, -1);
+	TEST_ASSERT(fd >= 0, "before KVM_RUN: %s", strerror(errno));
+	pmu_run(vcpu);
+
+	/* This thread; by another one; another one. */
+	TEST_ASSERT_EQ(try_including(0), EOPNOTSUPP);
+	pthread_create(&thread, NULL, other_thread, &other);
+	pthread_join(thread, NULL);
+	TEST_ASSERT_EQ(other.others, EOPNOTSUPP);
+	TEST_ASSERT_EQ(other.own, 0);
+
+	/* A child runs no vCPU, and inherits the event that is there. */
+	child = fork();
+	if (!child)
+		_exit(try_including(0));
+	waitpid(child, &status, 0);
+	TEST_ASSERT(WIFEXITED(status) && !WEXITSTATUS(status), "status %x", status);
+
+	/* What excludes guests, and what is not of the core PMU, is as ever. */
+	for (start = 0; start < ARRAY_SIZE(excluding); start++) {
+		int fd2 = open_excluding(start);
+
+		TEST_ASSERT(fd2 >= 0, "%s: %s", excluding[start].name, strerror(errno));
+		close(fd2);
+	}
+	pmu_run(vcpu);
+	close(fd);
+
+	/* It is over with the VM, whatever other VMs there are. */
+	without = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(without, 0), 0);
+	kvm_vm_free(vm);
+	TEST_ASSERT_EQ(try_including(0), 0);
+	kvm_vm_free(without);
+}
+
+#define POLICY "/proc/sys/kernel/perf_guest_policy"
+
+static void set_policy(const char *policy)
+{
+	char before[16] = { };
+	int fd = open(POLICY, O_RDWR);
+
+	TEST_ASSERT(fd >= 0, POLICY ": %s", strerror(errno));
+	TEST_ASSERT(pwrite(fd, policy, strlen(policy), 0) == strlen(policy), "%s: %s",
+		    policy, strerror(errno));
+	TEST_ASSERT(pread(fd, before, sizeof(before) - 1, 0) == strlen(policy) + 1 &&
+		    !strncmp(before, policy, strlen(policy)), "%s: reads %s", policy, before);
+	close(fd);
+}
+
+TEST(policy_yield_refuses_nothing)
+{
+	int fds[ARRAY_SIZE(including)], fd, old;
+	struct kvm_vm *vm, *later;
+	struct kvm_vcpu *vcpu;
+	int i;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	fd = open(POLICY, O_WRONLY);
+	TEST_ASSERT(fd >= 0 && write(fd, "admit", 5) < 0 && errno == EINVAL, "admit: %s",
+		    strerror(errno));
+	close(fd);
+
+	/* One that collided goes on, and yields. */
+	old = open_including(OF_A_CPU);
+	vm = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
+	kvm_vm_free(vm);
+	set_policy("yield");
+	vm = pmu_vm_create(&vcpu, guest_busy);
+	vcpu_args_set(vcpu, 1, 1000);
+	pmu_run(vcpu);
+	for (i = 0; i < ARRAY_SIZE(including); i++) {
+		fds[i] = open_including(i);
+		TEST_ASSERT(fds[i] >= 0, "%s: %s", including[i].name, strerror(errno));
+	}
+	later = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(later, 0), 0);
+	kvm_vm_free(later);
+
+	/* What is open yields on. */
+	set_policy("refuse");
+	pmu_run(vcpu);
+	TEST_ASSERT(open_including(OF_A_CPU) < 0 && errno == EOPNOTSUPP, "refuse again");
+	TEST_ASSERT_EQ(try_including(0), EOPNOTSUPP);
+	later = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(later, 0), 0);
+	kvm_vm_free(later);
+	kvm_vm_free(vm);
+
+	/* Nor is it in the way later, and new ones are. */
+	vm = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
+	kvm_vm_free(vm);
+	fd = open_including(OF_A_CPU);
+	TEST_ASSERT(fd >= 0, "no VM: %s", strerror(errno));
+	for (i = 0; i < ARRAY_SIZE(including); i++)
+		close(fds[i]);
+	close(old);
+	vm = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
+	close(fd);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
 	kvm_vm_free(vm);
 }
 
@@ -305,6 +459,173 @@ TEST(userspace_irqchip_has_no_pmu)
 	TEST_ASSERT(!told, "The guest is told of a PMU");
 	kvm_vm_free(vm);
 	close(fd);
+}
+
+/* As QEMU does for pmu=off: what it can take away by CPUID. */
+static void take_pmu_away(struct kvm_vcpu *vcpu)
+{
+	if (pmu.intel)
+		vcpu_set_cpuid_property(vcpu, X86_PROPERTY_PMU_VERSION, 0);
+	else
+		vcpu_clear_cpuid_feature(vcpu, X86_FEATURE_AMD_PERFMON_V2);
+}
+
+TEST(vm_without_pmu_in_cpuid_drops_its_reservation)
+{
+	struct kvm_vcpu *vcpus[2];
+	struct kvm_vm *vm;
+	int fd, i;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	/* It is not known before KVM_RUN. */
+	vm = vm_create_with_vcpus(2, guest_busy, vcpus);
+	sync_global_to_guest(vm, pmu);
+	for (i = 0; i < 2; i++) {
+		vcpu_args_set(vcpus[i], 1, 1000);
+		take_pmu_away(vcpus[i]);
+	}
+	fd = open_including(OF_A_CPU);
+	TEST_ASSERT(fd < 0 && errno == EOPNOTSUPP, "before KVM_RUN");
+
+	pmu_run(vcpus[0]);
+	fd = open_including(OF_A_CPU);
+	/* AMD's first four counters need no bit. */
+	if (!pmu.intel) {
+		TEST_ASSERT(fd < 0 && errno == EOPNOTSUPP, "A guest has four counters");
+		kvm_vm_free(vm);
+		return;
+	}
+	TEST_ASSERT(fd >= 0, "no vCPU has a PMU: %s", strerror(errno));
+	TEST_ASSERT_EQ(try_including(0), 0);
+	pmu_run(vcpus[1]);
+	pmu_run(vcpus[0]);
+
+	/* More vCPUs may come, with a PMU or without. */
+	TEST_ASSERT_EQ(create_vcpu(vm, 2), 0);
+	kvm_vm_free(vm);
+	close(fd);
+}
+
+/* The error of KVM_RUN, or 0. */
+static int try_run(struct kvm_vcpu *vcpu)
+{
+	return __vcpu_run(vcpu) ? errno : 0;
+}
+
+TEST(vcpu_with_pmu_that_runs_later_reserves_again)
+{
+	const struct kvm_cpuid_entry2 *leaf;
+	struct kvm_vcpu *vcpus[2];
+	struct kvm_vm *vm;
+	int fd, fd2;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+	/* CPUID has no say in that on AMD. */
+	if (!pmu.intel)
+		return;
+
+	vm = vm_create_with_vcpus(2, guest_busy_counting, vcpus);
+	sync_global_to_guest(vm, pmu);
+	vcpu_args_set(vcpus[0], 1, 1000);
+	vcpu_args_set(vcpus[1], 1, 1000);
+	take_pmu_away(vcpus[0]);
+	leaf = vcpu_get_cpuid_entry(vcpus[1], 0xa);
+	TEST_ASSERT(leaf->eax & 0xff, "The other one has a PMU");
+
+	/* One has a PMU, though it has not run. */
+	vcpus[0]->run->immediate_exit = 1;
+	TEST_ASSERT_EQ(try_run(vcpus[0]), EINTR);
+	vcpus[0]->run->immediate_exit = 0;
+	fd = open_including(OF_A_CPU);
+	TEST_ASSERT(fd < 0 && errno == EOPNOTSUPP, "one vCPU has a PMU");
+	take_pmu_away(vcpus[1]);
+	vcpus[1]->run->immediate_exit = 1;
+	TEST_ASSERT_EQ(try_run(vcpus[1]), EINTR);
+	fd = open_including(OF_A_CPU);
+	TEST_ASSERT(fd >= 0, "no vCPU has a PMU: %s", strerror(errno));
+
+	/* It has not been in guest mode, and may have one after all. */
+	vcpu_set_cpuid_property(vcpus[1], X86_PROPERTY_PMU_VERSION, 2);
+	TEST_ASSERT_EQ(try_run(vcpus[1]), EBUSY);
+	close(fd);
+	TEST_ASSERT_EQ(try_run(vcpus[1]), EINTR);
+	vcpus[1]->run->immediate_exit = 0;
+	pmu_run(vcpus[1]);
+	fd = open_including(OF_A_CPU);
+	TEST_ASSERT(fd < 0 && errno == EOPNOTSUPP, "it runs");
+	TEST_ASSERT_EQ(try_including(0), EOPNOTSUPP);
+	fd2 = open_including(OF_A_CPU);
+	TEST_ASSERT(fd2 < 0, "twice");
+	kvm_vm_free(vm);
+	fd = open_including(OF_A_CPU);
+	TEST_ASSERT(fd >= 0, "VM is gone: %s", strerror(errno));
+	close(fd);
+}
+
+/* The kernel's messages that are new. */
+static bool log_has(int fd, const char *what)
+{
+	char line[2048];
+	bool found = false;
+	ssize_t n;
+
+	while ((n = read(fd, line, sizeof(line) - 1)) > 0) {
+		line[n] = 0;
+		found |= !!strstr(line, what);
+	}
+	return found;
+}
+
+TEST(refusals_name_who_is_in_the_way)
+{
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK), fd, status, ready[2];
+	char want[128], c = 0;
+	struct kvm_vm *vm;
+	pid_t child;
+
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	TEST_ASSERT(kmsg >= 0 && !pipe(ready), "/dev/kmsg: %s", strerror(errno));
+	/* Not more than eight messages in ten seconds: forget those of other tests. */
+	sleep(11);
+	lseek(kmsg, 0, SEEK_END);
+
+	/* A process with an event of a CPU, under a name of its own. */
+	child = fork();
+	if (!child) {
+		FILE *f = fopen("/proc/self/comm", "w");
+
+		fprintf(f, "watcher");
+		fclose(f);
+		TEST_ASSERT(open_including(OF_A_CPU) >= 0, "event");
+		TEST_ASSERT(write(ready[1], &c, 1) == 1, "write");
+		pause();
+		_exit(0);
+	}
+	TEST_ASSERT(read(ready[0], &c, 1) == 1, "read");
+	vm = create_vm(true);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
+	snprintf(want, sizeof(want),
+		 "1 event of CPUs or cgroups that include guests, one of watcher[%d];", child);
+	TEST_ASSERT(log_has(kmsg, want), "The log does not have \"%s\"", want);
+	/* Not over and over. */
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), EBUSY);
+	TEST_ASSERT(!log_has(kmsg, want), "The log has it twice");
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
+	fd = open_including(OF_A_CPU);
+	TEST_ASSERT(fd < 0, "a VM");
+	snprintf(want, sizeof(want), "1 VM with a mediated PMU, one of mediated_pmu_re[%d];",
+		 getpid());
+	TEST_ASSERT(log_has(kmsg, want), "The log does not have \"%s\"", want);
+	kvm_vm_free(vm);
+	close(kmsg);
 }
 
 /* How many pinned events of this task find a counter? */
@@ -534,6 +855,121 @@ TEST(host_events_times_beside_a_guest_without_pmu)
 	vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
 	vcpu = vm_vcpu_add(vm, 0, guest_busy);
 	host_events_times(vm, vcpu);
+}
+
+/*
+ * An event that includes guests and one that excludes them, in one group, while this task
+ * runs a guest whose counters are in use.  Both count the host, all of it and nothing else;
+ * the one is enabled in guest mode, but does not run.  @nr more events are in the way of
+ * the guest's counters.
+ */
+static void yielding_events(int nr, uint64_t flags)
+{
+	struct perf_value v[2], before[2];
+	int fds[2], more[2 * MAX_COUNTERS], i;
+	uint64_t start, time, diff;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	fds[0] = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_EXCLUDE_GUEST | EVENT_PINNED | flags,
+			   0, -1);
+	fds[1] = perf_open_group(PERF_COUNT_HW_INSTRUCTIONS, flags, 0, 0, -1, fds[0]);
+	TEST_ASSERT(fds[0] >= 0 && fds[1] >= 0, "events: %s", strerror(errno));
+	for (i = 0; i < nr; i++) {
+		more[i] = perf_open(PERF_COUNT_HW_BRANCH_INSTRUCTIONS, EVENT_PINNED | flags, 0, -1);
+		TEST_ASSERT(more[i] >= 0, "event %d: %s", i, strerror(errno));
+	}
+
+	vm = pmu_vm_create(&vcpu, guest_busy_counting);
+	vcpu_args_set(vcpu, 1, 200000);
+	pmu_run(vcpu);
+
+	for (i = 0; i < 2; i++)
+		before[i] = perf_read(fds[i]);
+	start = now_ns();
+	for (i = 0; i < 10; i++)
+		pmu_run(vcpu);
+	time = now_ns() - start;
+	for (i = 0; i < 2; i++) {
+		v[i] = perf_read(fds[i]);
+		v[i].count -= before[i].count;
+		v[i].enabled -= before[i].enabled;
+		v[i].running -= before[i].running;
+	}
+
+	/* They are stopped and started one after the other. */
+	diff = v[0].count > v[1].count ? v[0].count - v[1].count : v[1].count - v[0].count;
+	TEST_ASSERT(v[0].count > 1000 && diff < v[0].count / 5 && diff < 200000,
+		    "%d more: %lu without guests, %lu with guests", nr, v[0].count, v[1].count);
+	TEST_ASSERT(v[1].enabled > time / 10 * 9, "%d more: enabled for %lu of %lu ns", nr,
+		    v[1].enabled, time);
+	/* The guest takes far more than half of the time. */
+	TEST_ASSERT(v[1].running && v[1].running < v[1].enabled / 2,
+		    "%d more: running for %lu of %lu ns", nr, v[1].running, v[1].enabled);
+	/* Guest mode is what both have lost. */
+	diff = v[0].running > v[1].running ? v[0].running - v[1].running :
+					     v[1].running - v[0].running;
+	TEST_ASSERT(diff < time / 10, "%d more: running for %lu and %lu of %lu ns", nr,
+		    v[0].running, v[1].running, time);
+
+	for (i = 0; i < nr; i++)
+		close(more[i]);
+	close(fds[1]);
+	close(fds[0]);
+	kvm_vm_free(vm);
+}
+
+TEST(events_that_include_guests_yield)
+{
+	if (!pmu.mediated)
+		SKIP(return, NOT_MEDIATED);
+
+	/* In user mode, and in all; counter by counter, and in the guest's way. */
+	yielding_events(0, EVENT_EXCLUDE_KERNEL);
+	yielding_events(0, 0);
+	yielding_events(pmu.nr_gp + pmu.nr_fixed - 2 - 1, 0);
+}
+
+/* While a guest that counts nothing runs, it is counted like any other code. */
+TEST(events_that_include_guests_count_those_that_do_not_count)
+{
+	static const uint64_t loops = 500000, times = 10;
+	struct perf_value v[3], before[3];
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int fds[3], i, with;
+
+	for (with = 0; with < 2; with++) {
+		fds[0] = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_PINNED, 0, -1);
+		fds[1] = perf_open(PERF_COUNT_HW_INSTRUCTIONS, EVENT_PINNED | EVENT_EXCLUDE_HOST,
+				   0, -1);
+		/* KVM looks for such events only if there are any. */
+		fds[2] = with ? perf_open(PERF_COUNT_HW_INSTRUCTIONS,
+					  EVENT_PINNED | EVENT_EXCLUDE_GUEST, 0, -1) : -1;
+		TEST_ASSERT(fds[0] >= 0 && fds[1] >= 0, "events: %s", strerror(errno));
+
+		vm = pmu_vm_create(&vcpu, guest_busy);
+		vcpu_args_set(vcpu, 1, loops);
+		pmu_run(vcpu);
+		for (i = 0; i < 2 + with; i++)
+			before[i] = perf_read(fds[i]);
+		for (i = 0; i < times; i++)
+			pmu_run(vcpu);
+		for (i = 0; i < 2 + with; i++) {
+			v[i] = perf_read(fds[i]);
+			v[i].count -= before[i].count;
+			close(fds[i]);
+		}
+		TEST_ASSERT(v[0].count >= 2 * loops * times, "%lu instructions of host and guest",
+			    v[0].count);
+		TEST_ASSERT(v[1].count >= 2 * loops * times &&
+			    v[1].count < 2 * loops * times + 500000,
+			    "%lu instructions of the guest", v[1].count);
+		if (with)
+			TEST_ASSERT(v[2].count < loops * times, "%lu instructions of the host",
+				    v[2].count);
+		kvm_vm_free(vm);
+	}
 }
 
 /*
