@@ -55,6 +55,12 @@
  * their bits neither outside guest mode nor in it: perf's masks have them for VM-entries of
  * guests without the PMU.  On AMD GLOBAL_CTL does not have their bits.
  *
+ * PMC virtualization (AMD).  Hardware switches the registers itself, and keeps the guest's
+ * values in memory: the state is GUEST around VM-entry and VM-exit, and HOST otherwise,
+ * x86_guest_pmu_swap_out() and x86_guest_pmu_swap_in().  No register holds a value of the
+ * guest then.  It does not keep perf's values, so perf's events are read before VM-entry
+ * and written after VM-exit.  LVTPC stays perf's.
+ *
  * What put and evict expect of the hypervisor's callback: the registers that it is
  * asked for are saved, 0 and disabled, and no status bit of the guest is set.  In state
  * GUEST, FIXED_CTR_CTRL and GLOBAL_CTRL are 0; in states SHARED and SHARED_STALE so is the
@@ -545,6 +551,81 @@ void x86_guest_pmu_put(enum x86_guest_pmu_state to, x86_guest_pmu_evict_t evict)
 	}
 }
 EXPORT_SYMBOL_GPL(x86_guest_pmu_put);
+
+/**
+ * x86_guest_pmu_swap_out - hardware is about to switch the registers itself
+ *
+ * AMD's PMC virtualization: VM-entry loads the guest's values from memory, VM-exit stores
+ * them there.  What perf had in selectors, counters and GLOBAL_CTL is lost, GLOBAL_STATUS
+ * and LVTPC are kept.  The state is GUEST; perf's events do not count.
+ *
+ * Context: Interrupts off, until x86_guest_pmu_swap_in().
+ * Return: What GLOBAL_CTL is now.
+ */
+enum x86_guest_pmu_ctl x86_guest_pmu_swap_out(void)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	enum x86_guest_pmu_ctl ctl = X86_GUEST_PMU_CTL_SAME;
+	struct x86_guest_pmu *guest = &cpuc->guest;
+
+	x86_guest_pmu_evict();
+
+	if (cpuc->n_events) {
+		x86_guest_pmu_hold_events(cpuc);
+		perf_guest_clock_stop();
+		ctl = X86_GUEST_PMU_CTL_ZERO;
+	}
+
+	/* State HOST tells that nothing is enabled but for perf's events. */
+	if (guest->state == X86_GUEST_PMU_INIT) {
+		x86_guest_pmu_zero_controls(cpuc, cpuc->n_events);
+		cpuc->enabled = 0;
+		ctl = X86_GUEST_PMU_CTL_ZERO;
+	}
+
+	guest->swapped = true;
+	x86_guest_pmu_set(guest, X86_GUEST_PMU_GUEST, 0, NULL);
+
+	return ctl;
+}
+EXPORT_SYMBOL_GPL(x86_guest_pmu_swap_out);
+
+/**
+ * x86_guest_pmu_swap_in - guest mode is over, after x86_guest_pmu_swap_out()
+ * @ctl: what GLOBAL_CTL is now
+ *
+ * The state is HOST; perf's events go on where they were.
+ *
+ * Context: Interrupts off, since x86_guest_pmu_swap_out().
+ */
+void x86_guest_pmu_swap_in(enum x86_guest_pmu_ctl ctl)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	struct x86_guest_pmu *guest = &cpuc->guest;
+
+	if (WARN_ON_ONCE(guest->state != X86_GUEST_PMU_GUEST || !guest->swapped))
+		return;
+
+	/* NMIs are perf's again as soon as the state is HOST: not without the counters. */
+	if (cpuc->n_events)
+		x86_guest_pmu_reload_events(cpuc);
+
+	/* What perf believes is what is. */
+	if (ctl != X86_GUEST_PMU_CTL_SAME)
+		cpuc->enabled = cpuc->n_events || ctl == X86_GUEST_PMU_CTL_RESET;
+
+	guest->swapped = false;
+	x86_guest_pmu_set(guest, X86_GUEST_PMU_HOST, 0, NULL);
+
+	if (!cpuc->n_events)
+		return;
+
+	perf_guest_clock_start();
+	x86_guest_pmu_resume_events(cpuc);
+	if (ctl != X86_GUEST_PMU_CTL_RESET)
+		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, x86_pmu.cntr_mask64);
+}
+EXPORT_SYMBOL_GPL(x86_guest_pmu_swap_in);
 
 /**
  * x86_guest_pmu_evict - have the values of a guest out of this CPU's registers

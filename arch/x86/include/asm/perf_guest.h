@@ -39,6 +39,8 @@ typedef void (*x86_guest_pmu_evict_t)(u64 regs);
  * @ctrl:	in states SHARED and SHARED_STALE, the guest's part of the control register
  *		that both use at the same time: GLOBAL_CTL on AMD, FIXED_CTR_CTRL on Intel
  * @host_ctrl:	in state SHARED on Intel, GLOBAL_CTRL outside guest mode
+ * @swapped:	in state GUEST, hardware switches the registers at VM-entry and VM-exit; @regs
+ *		is 0
  * @evict:	saves and clears @regs; NULL in state GUEST until the first VM-exit
  */
 struct x86_guest_pmu {
@@ -46,6 +48,7 @@ struct x86_guest_pmu {
 	u64				regs;
 	u64				ctrl;
 	u64				host_ctrl;
+	bool				swapped;
 	x86_guest_pmu_evict_t		evict;
 };
 
@@ -81,6 +84,13 @@ struct x86_guest_pmu_grant {
 	bool	exclusive;
 };
 
+/* What the host's GLOBAL_CTL is when x86_guest_pmu_swap_in() is called. */
+enum x86_guest_pmu_ctl {
+	X86_GUEST_PMU_CTL_SAME,		/* as before x86_guest_pmu_swap_out() */
+	X86_GUEST_PMU_CTL_ZERO,
+	X86_GUEST_PMU_CTL_RESET,	/* all counters, as after RESET */
+};
+
 /* How much of an NMI was a guest's: perf has to look at its own part. */
 enum x86_guest_nmi {
 	X86_GUEST_NMI_NONE,
@@ -105,6 +115,8 @@ bool x86_guest_pmu_get(const struct x86_guest_pmu_request *request,
 		       struct x86_guest_pmu_grant *grant, x86_guest_pmu_evict_t evict);
 void x86_guest_pmu_put(enum x86_guest_pmu_state to, x86_guest_pmu_evict_t evict);
 void x86_guest_pmu_evict(void);
+enum x86_guest_pmu_ctl x86_guest_pmu_swap_out(void);
+void x86_guest_pmu_swap_in(enum x86_guest_pmu_ctl ctl);
 void x86_guest_pmu_set_ctrl(u64 ctrl);
 void x86_guest_pmu_set_lvtpc(u32 lvtpc);
 bool x86_guest_pmu_probe_status_set(void);

@@ -17,6 +17,9 @@
  *	    are in the registers still.  A vCPU that is disarmed runs without touching them:
  *	    nothing of them is enabled in guest mode.
  *
+ * With AMD's PMC virtualization the vCPU's values are in the VMCB from a load on, on whatever
+ * CPU, until KVM evicts them to struct kvm_pmu; see svm/vpmc.c.
+ *
  * Nothing counts for the guest outside guest mode: on Intel GLOBAL_CTRL is switched by
  * VM-entry and VM-exit, on AMD the selectors have GuestOnly set.
  */
@@ -108,6 +111,25 @@ static noinline bool load_slow(struct kvm_vcpu *vcpu)
 	return true;
 }
 
+/*
+ * VM-entry and VM-exit switch the registers, and the values are in the VMCB.  Returns false
+ * if that is not so for this VM-entry; then they are in struct kvm_pmu.
+ */
+static bool load_vmcb(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	bool moves = !mediated->vmcb;
+
+	if (!kvm_pmu_call(vpmc_load)(vcpu))
+		return false;
+
+	if (moves)
+		set_direct(vcpu, true);
+	else if (mediated->changed & mediated->has)
+		kvm_mediated_pmu_write_controls(vcpu);
+	return true;
+}
+
 void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
@@ -122,6 +144,9 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 
 	kvm_mediated_pmu_prove_eviction(vcpu, true);
 	kvm_mediated_pmu_prove_stale();
+
+	if (static_branch_unlikely(&kvm_vpmc_key) && load_vmcb(vcpu))
+		return;
 
 	if (!x86_guest_pmu_unpark(guest, &mediated->wants) && load_slow(vcpu))
 		return;
@@ -172,7 +197,9 @@ void __kvm_mediated_pmu_put(struct kvm_vcpu *vcpu)
 
 	lockdep_assert_irqs_disabled();
 
-	if (guest->state == X86_GUEST_PMU_GUEST) {
+	if (kvm_mediated_pmu_vmcb(vcpu)) {
+		kvm_pmu_call(vpmc_put)(vcpu);
+	} else if (guest->state == X86_GUEST_PMU_GUEST) {
 		kvm_pmu_call(mediated_stop)(vcpu);
 		if (!x86_guest_pmu_park(guest))
 			x86_guest_pmu_put(X86_GUEST_PMU_PARKED, kvm_mediated_pmu_evicted);
@@ -187,6 +214,11 @@ void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
 	enum x86_guest_pmu_state state;
 
 	guard(irqsave)();
+
+	if (kvm_mediated_pmu_vmcb(vcpu)) {
+		kvm_pmu_call(vpmc_evict)(vcpu);
+		return;
+	}
 
 	state = x86_guest_pmu()->state;
 	if ((state == X86_GUEST_PMU_PARKED || state == X86_GUEST_PMU_SHARED) &&
