@@ -72,7 +72,7 @@ TEST(values_stay_where_they_are)
 		TEST_ASSERT_EQ(loads(vcpu, 100), 0);
 		/* That KVM_RUN returns is enough else. */
 		set_lvtpc(vcpu, i & 1 ? LVTPC_VECTOR : LVTPC_MASKED);
-		TEST_ASSERT_EQ(loads(vcpu, 100), 100);
+		TEST_ASSERT(loads(vcpu, 100) >= 100, "Values stay where KVM switches the PMU");
 		TEST_ASSERT_EQ(loads(other, 100), 0);
 	}
 	kvm_vm_free(vm);
