@@ -26,6 +26,13 @@ loaded N "without virtual NMIs" "PMC virtualization is not used: it needs virtua
 # The machine has no AVIC, so no guest here.
 loaded N "with AVIC" "PMC virtualization is not used: AVIC is" enable_mediated_pmu=1 avic=1 force_avic=1
 is "$(kvm_param enable_mediated_pmu)" Y "PMUs are mediated all the same"
+# What is saved with the one is restored with the other.
+for pair in "1 0" "0 1"; do
+	kvm_load enable_mediated_pmu=1 "vpmc=${pair% *}"
+	selftest mediated_pmu_vpmc_test -o /tmp/state
+	kvm_load enable_mediated_pmu=1 "vpmc=${pair#* }"
+	selftest mediated_pmu_vpmc_test -i /tmp/state
+done
 kvm_load enable_mediated_pmu=1 vpmc=0
 before=$(said "PMC virtualization")
 kvm_load enable_mediated_pmu=1

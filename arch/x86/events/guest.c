@@ -571,7 +571,11 @@ enum x86_guest_pmu_ctl x86_guest_pmu_swap_out(void)
 	x86_guest_pmu_evict();
 
 	if (cpuc->n_events) {
-		x86_guest_pmu_hold_events(cpuc);
+		/* LBRs would go on with the guest's branches. */
+		if (cpuc->lbr_users)
+			x86_guest_pmu_stop_events(cpuc);
+		else
+			x86_guest_pmu_hold_events(cpuc);
 		perf_guest_clock_stop();
 		ctl = X86_GUEST_PMU_CTL_ZERO;
 	}
@@ -607,12 +611,14 @@ void x86_guest_pmu_swap_in(enum x86_guest_pmu_ctl ctl)
 		return;
 
 	/* NMIs are perf's again as soon as the state is HOST: not without the counters. */
-	if (cpuc->n_events)
+	if (cpuc->n_events && !cpuc->lbr_users)
 		x86_guest_pmu_reload_events(cpuc);
 
 	/* What perf believes is what is. */
-	if (ctl != X86_GUEST_PMU_CTL_SAME)
-		cpuc->enabled = cpuc->n_events || ctl == X86_GUEST_PMU_CTL_RESET;
+	if (cpuc->n_events)
+		cpuc->enabled = !cpuc->lbr_users;
+	else if (ctl != X86_GUEST_PMU_CTL_SAME)
+		cpuc->enabled = ctl == X86_GUEST_PMU_CTL_RESET;
 
 	guest->swapped = false;
 	x86_guest_pmu_set(guest, X86_GUEST_PMU_HOST, 0, NULL);
@@ -621,6 +627,10 @@ void x86_guest_pmu_swap_in(enum x86_guest_pmu_ctl ctl)
 		return;
 
 	perf_guest_clock_start();
+	if (cpuc->lbr_users) {
+		x86_guest_pmu_start_events(cpuc);
+		return;
+	}
 	x86_guest_pmu_resume_events(cpuc);
 	if (ctl != X86_GUEST_PMU_CTL_RESET)
 		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, x86_pmu.cntr_mask64);
