@@ -142,6 +142,7 @@ static void x86_guest_pmu_set(struct x86_guest_pmu *guest, enum x86_guest_pmu_st
 
 	guest->regs = regs;
 	guest->evict = evict;
+	guest->vacant = false;
 	barrier();
 	WRITE_ONCE(guest->state, to);
 	barrier();
@@ -494,6 +495,7 @@ bool x86_guest_pmu_make_room(void)
 	switch (guest->state) {
 	case X86_GUEST_PMU_INIT:
 	case X86_GUEST_PMU_HOST:
+		guest->vacant = false;
 		return true;
 	case X86_GUEST_PMU_SHARED:
 	case X86_GUEST_PMU_SHARED_STALE:
@@ -623,8 +625,10 @@ void x86_guest_pmu_swap_in(enum x86_guest_pmu_ctl ctl)
 	guest->swapped = false;
 	x86_guest_pmu_set(guest, X86_GUEST_PMU_HOST, 0, NULL);
 
-	if (!cpuc->n_events)
+	if (!cpuc->n_events) {
+		guest->vacant = ctl == X86_GUEST_PMU_CTL_RESET;
 		return;
+	}
 
 	perf_guest_clock_start();
 	if (cpuc->lbr_users) {

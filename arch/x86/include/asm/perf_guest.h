@@ -41,6 +41,8 @@ typedef void (*x86_guest_pmu_evict_t)(u64 regs);
  * @host_ctrl:	in state SHARED on Intel, GLOBAL_CTRL outside guest mode
  * @swapped:	in state GUEST, hardware switches the registers at VM-entry and VM-exit; @regs
  *		is 0
+ * @vacant:	in state HOST, and GUEST if @swapped: perf has no events here, and GLOBAL_CTL
+ *		is what hardware has reset it to
  * @evict:	saves and clears @regs; NULL in state GUEST until the first VM-exit
  */
 struct x86_guest_pmu {
@@ -49,6 +51,7 @@ struct x86_guest_pmu {
 	u64				ctrl;
 	u64				host_ctrl;
 	bool				swapped;
+	bool				vacant;
 	x86_guest_pmu_evict_t		evict;
 };
 
@@ -145,6 +148,30 @@ static inline bool x86_guest_pmu_park(struct x86_guest_pmu *guest)
 		return false;
 
 	WRITE_ONCE(guest->state, X86_GUEST_PMU_PARKED);
+	return true;
+}
+
+/*
+ * The same for a PMU that hardware switches.  If they return false then
+ * x86_guest_pmu_swap_out() and x86_guest_pmu_swap_in() have to be called.
+ */
+static inline bool x86_guest_pmu_swap_out_vacant(struct x86_guest_pmu *guest)
+{
+	if (!guest->vacant)
+		return false;
+
+	guest->swapped = true;
+	WRITE_ONCE(guest->state, X86_GUEST_PMU_GUEST);
+	return true;
+}
+
+static inline bool x86_guest_pmu_swap_in_vacant(struct x86_guest_pmu *guest)
+{
+	if (!guest->vacant)
+		return false;
+
+	guest->swapped = false;
+	WRITE_ONCE(guest->state, X86_GUEST_PMU_HOST);
 	return true;
 }
 

@@ -50,6 +50,9 @@ static bool vpmc_ctl_must_be_0 __read_mostly;
 /* What GLOBAL_CTL is after a #VMEXIT, if it was 0 before VMRUN; SAME: not known yet. */
 static enum x86_guest_pmu_ctl vpmc_ctl_after __read_mostly = X86_GUEST_PMU_CTL_SAME;
 
+/* It is known, and nothing to mind: GLOBAL_CTL is reset, and may be anything before. */
+static bool vpmc_is_simple __read_mostly;
+
 /* @param is the module's parameter, it is updated to what is in effect. */
 void __init svm_vpmc_hardware_setup(bool *param)
 {
@@ -173,74 +176,107 @@ void svm_vpmc_evict(struct kvm_vcpu *vcpu)
 /* VM-entry.  Returns false if it is to be done without VPMC. */
 bool svm_vpmc_load(struct kvm_vcpu *vcpu)
 {
-	if (!vpmc_is_possible(vcpu)) {
+	struct vcpu_svm *svm = to_svm(vcpu);
+
+	if (unlikely(!vpmc_is_possible(vcpu))) {
 		if (kvm_mediated_pmu_vmcb(vcpu))
 			svm_vpmc_evict(vcpu);
 		return false;
 	}
 
 	/* If the vCPU's values are in the registers, this evicts them. */
-	to_svm(vcpu)->vpmc_ctl = x86_guest_pmu_swap_out();
-	to_svm(vcpu)->vpmc_ctl_known = true;
+	svm->vpmc_ctl = X86_GUEST_PMU_CTL_SAME;
+	if (!x86_guest_pmu_swap_out_vacant(x86_guest_pmu()))
+		svm->vpmc_ctl = x86_guest_pmu_swap_out();
+	svm->vpmc_ctl_known = true;
 
-	if (!kvm_mediated_pmu_vmcb(vcpu))
+	if (unlikely(!kvm_mediated_pmu_vmcb(vcpu)))
 		vpmc_move_in(vcpu);
 
 	return true;
 }
 
+/* What did VMRUN leave in GLOBAL_CTL?  If it has not failed then it will again. */
+static void vpmc_find_ctl(struct vcpu_svm *svm)
+{
+	u64 ctl;
+
+	rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, ctl);
+	svm->vpmc_ctl = ctl ? X86_GUEST_PMU_CTL_RESET : X86_GUEST_PMU_CTL_ZERO;
+	if (svm_is_vmrun_failure(svm->vmcb->control.exit_code))
+		return;
+
+	WRITE_ONCE(vpmc_ctl_after, svm->vpmc_ctl);
+	if (svm->vpmc_ctl == X86_GUEST_PMU_CTL_RESET)
+		WRITE_ONCE(vpmc_is_simple, !vpmc_ctl_must_be_0);
+}
+
 /* VM-exit: the host's counters are to count again. */
 void svm_vpmc_put(struct kvm_vcpu *vcpu)
 {
+	struct x86_guest_pmu *guest = x86_guest_pmu();
 	struct vcpu_svm *svm = to_svm(vcpu);
-	u64 ctl;
 
-	if (!x86_guest_pmu()->swapped)
+	if (!guest->swapped)
 		return;
 
-	if (unlikely(!svm->vpmc_ctl_known)) {
-		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, ctl);
-		svm->vpmc_ctl = ctl ? X86_GUEST_PMU_CTL_RESET : X86_GUEST_PMU_CTL_ZERO;
-		if (!svm_is_vmrun_failure(svm->vmcb->control.exit_code))
-			WRITE_ONCE(vpmc_ctl_after, svm->vpmc_ctl);
-	}
+	if (unlikely(!svm->vpmc_ctl_known))
+		vpmc_find_ctl(svm);
 
-	x86_guest_pmu_swap_in(svm->vpmc_ctl);
+	if (svm->vpmc_ctl != X86_GUEST_PMU_CTL_RESET || !x86_guest_pmu_swap_in_vacant(guest))
+		x86_guest_pmu_swap_in(svm->vpmc_ctl);
 }
 
-static __always_inline void vpmc_clear_ctl(struct vcpu_svm *svm)
-{
-	if (svm->vpmc_ctl == X86_GUEST_PMU_CTL_ZERO)
-		return;
-
-	native_wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
-	svm->vpmc_ctl = X86_GUEST_PMU_CTL_ZERO;
-}
-
-/* VMRUN, with VPMC. */
-noinstr void svm_vpmc_vcpu_run(struct vcpu_svm *svm, bool spec_ctrl_intercepted)
+/* VMRUN with VPMC, if there is something to mind.  Returns whether GLOBAL_CTL was 0. */
+static noinstr bool vpmc_run_carefully(struct vcpu_svm *svm, bool spec_ctrl_intercepted)
 {
 	enum x86_guest_pmu_ctl after = READ_ONCE(vpmc_ctl_after);
+	bool was_0;
 
-	if (READ_ONCE(vpmc_ctl_must_be_0) || after == X86_GUEST_PMU_CTL_SAME)
-		vpmc_clear_ctl(svm);
+	if ((READ_ONCE(vpmc_ctl_must_be_0) || after == X86_GUEST_PMU_CTL_SAME) &&
+	    svm->vpmc_ctl != X86_GUEST_PMU_CTL_ZERO) {
+		native_wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
+		svm->vpmc_ctl = X86_GUEST_PMU_CTL_ZERO;
+	}
+	was_0 = svm->vpmc_ctl == X86_GUEST_PMU_CTL_ZERO;
 
 	__svm_vcpu_run(svm, spec_ctrl_intercepted);
 
-	if (unlikely(svm->vmcb->control.exit_code == SVM_EXIT_INVALID_PMC) &&
-	    svm->vpmc_ctl != X86_GUEST_PMU_CTL_ZERO) {
-		WRITE_ONCE(vpmc_ctl_must_be_0, true);
-		vpmc_clear_ctl(svm);
-		__svm_vcpu_run(svm, spec_ctrl_intercepted);
-	}
-
-	/* A VMRUN that fails may reset GLOBAL_CTL, or not. */
+	/* One that fails may reset GLOBAL_CTL, or not. */
 	svm->vpmc_ctl_known = after != X86_GUEST_PMU_CTL_SAME &&
 			      !svm_is_vmrun_failure(svm->vmcb->control.exit_code);
 	if (!svm->vpmc_ctl_known)
 		svm->vpmc_ctl = X86_GUEST_PMU_CTL_SAME;
 	else if (after == X86_GUEST_PMU_CTL_RESET)
 		svm->vpmc_ctl = X86_GUEST_PMU_CTL_RESET;
+
+	return was_0;
+}
+
+/* VMRUN with VPMC. */
+noinstr void svm_vpmc_vcpu_run(struct vcpu_svm *svm, bool spec_ctrl_intercepted)
+{
+	bool was_0 = svm->vpmc_ctl == X86_GUEST_PMU_CTL_ZERO;
+
+	if (unlikely(!READ_ONCE(vpmc_is_simple))) {
+		was_0 = vpmc_run_carefully(svm, spec_ctrl_intercepted);
+	} else {
+		__svm_vcpu_run(svm, spec_ctrl_intercepted);
+		if (likely(!svm_is_vmrun_failure(svm->vmcb->control.exit_code))) {
+			svm->vpmc_ctl = X86_GUEST_PMU_CTL_RESET;
+			return;
+		}
+		svm->vpmc_ctl_known = false;
+	}
+
+	if (likely(svm->vmcb->control.exit_code != (u32)SVM_EXIT_INVALID_PMC) || was_0)
+		return;
+
+	/* Once more, and only once. */
+	WRITE_ONCE(vpmc_ctl_must_be_0, true);
+	WRITE_ONCE(vpmc_is_simple, false);
+	svm->vpmc_ctl = X86_GUEST_PMU_CTL_SAME;
+	vpmc_run_carefully(svm, spec_ctrl_intercepted);
 }
 
 /* The fields, as hardware would take them. */
