@@ -1553,7 +1553,7 @@ TEST(pmi_in_l2_to_l1)
 		run_pmi_in(l1_overflow, true, true, true);
 }
 
-/* An overflow anywhere on the way from L1 to L2 and back is one NMI of L1. */
+/* An overflow anywhere on the way from L1 to L2 and back is one NMI of L1, GIF or not. */
 #define AROUND_INSNS	150
 
 static void l2_calls(void)
@@ -1580,8 +1580,14 @@ static void l1_overflow_around(void)
 		wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS_PMI);
 		wrmsr(pmc_msr(0), -pmi.nth & COUNTER_MASK);
 		wrmsr(pmu_global_ctrl_msr(), pmc_global_bit(0));
-		while ((reason = l1_run()) == exit_reason(L2_NMI))
+		for (;;) {
+			/* What comes now waits, and L2 exits with it. */
+			asm volatile("clgi");
+			reason = l1_run();
+			if (reason != exit_reason(L2_NMI))
+				break;
 			l1_take_pmi();
+		}
 		GUEST_ASSERT_EQ(reason, exit_reason(L2_CALL));
 		l1_skip_l2(3);
 		stgi();
