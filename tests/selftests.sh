@@ -4,12 +4,13 @@
 # what is named here.
 
 own="mediated_pmu_leak_test mediated_pmu_test mediated_pmu_pmi_test mediated_pmu_reserve_test mediated_pmu_nested_test mediated_pmu_fuzz_test"
-own="$own mediated_pmu_emulation_test mediated_pmu_filter_test mediated_pmu_nested_entry_test"
+own="$own mediated_pmu_emulation_test mediated_pmu_filter_test mediated_pmu_nested_entry_test mediated_pmu_vpmc_test"
 # For machine/run, which looks for what to bring: selftest mediated_pmu_test,
 # selftest mediated_pmu_pmi_test, selftest mediated_pmu_leak_test,
 # selftest mediated_pmu_reserve_test, selftest mediated_pmu_nested_test,
 # selftest mediated_pmu_fuzz_test, selftest mediated_pmu_emulation_test,
-# selftest mediated_pmu_filter_test, selftest mediated_pmu_nested_entry_test.
+# selftest mediated_pmu_filter_test, selftest mediated_pmu_nested_entry_test,
+# selftest mediated_pmu_vpmc_test.
 
 # A point each: the test ran and passed, and skipped no part of itself when that
 # would have been possible.  $own cannot do all in both modes.
@@ -23,7 +24,9 @@ selftest() {
 	*" $1 "*)
 		# Our tests say which of their parts are for the other mode.
 		if [ "${mode%%,*}" = Y ]; then
-			test_skips=$(grep '^ok.*# SKIP' /tmp/selftest.out | grep -vcE "PMUs are mediated$|SVM does not load GLOBAL_CTL$|are of AMD's mediated PMU$")
+			test_not="PMUs are mediated$|SVM does not load GLOBAL_CTL$|are of AMD's mediated PMU$"
+			[ "$(kvm_param vpmc)" = Y ] || test_not="$test_not|hardware does not switch the PMU$"
+			test_skips=$(grep '^ok.*# SKIP' /tmp/selftest.out | grep -vcE "$test_not")
 		fi
 		if [ $test_status != 0 ]; then
 			sed -n 's/^not ok [0-9]* *[a-z]*\./failed in it: /p' /tmp/selftest.out | sed 's/^/# /'

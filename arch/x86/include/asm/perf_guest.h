@@ -41,6 +41,10 @@ typedef void (*x86_guest_pmu_evict_t)(u64 regs);
  * @ctrl:	in states SHARED and SHARED_STALE, the guest's part of the control register
  *		that both use at the same time: GLOBAL_CTL on AMD, FIXED_CTR_CTRL on Intel
  * @host_ctrl:	in state SHARED on Intel, GLOBAL_CTRL outside guest mode
+ * @swapped:	in state GUEST, hardware switches the registers at VM-entry and VM-exit; @regs
+ *		is 0
+ * @vacant:	in state HOST, and GUEST if @swapped: perf has no events here, and GLOBAL_CTL
+ *		is what hardware has reset it to
  * @evict:	saves and clears @regs; NULL in state GUEST until the first VM-exit
  * @nr_events:	how many events perf has on this CPU
  */
@@ -49,6 +53,8 @@ struct x86_guest_pmu {
 	u64				regs;
 	u64				ctrl;
 	u64				host_ctrl;
+	bool				swapped;
+	bool				vacant;
 	x86_guest_pmu_evict_t		evict;
 	const int			*nr_events;
 };
@@ -83,6 +89,13 @@ struct x86_guest_pmu_grant {
 	u64	status;
 	bool	conflict;
 	bool	exclusive;
+};
+
+/* What the host's GLOBAL_CTL is when x86_guest_pmu_swap_in() is called. */
+enum x86_guest_pmu_ctl {
+	X86_GUEST_PMU_CTL_SAME,		/* as before x86_guest_pmu_swap_out() */
+	X86_GUEST_PMU_CTL_ZERO,
+	X86_GUEST_PMU_CTL_RESET,	/* all counters, as after RESET */
 };
 
 /* How much of an NMI was a guest's: perf has to look at its own part. */
@@ -130,6 +143,8 @@ bool x86_guest_pmu_get(const struct x86_guest_pmu_request *request,
 		       struct x86_guest_pmu_grant *grant, x86_guest_pmu_evict_t evict);
 void x86_guest_pmu_put(enum x86_guest_pmu_state to, x86_guest_pmu_evict_t evict);
 void x86_guest_pmu_evict(void);
+enum x86_guest_pmu_ctl x86_guest_pmu_swap_out(void);
+void x86_guest_pmu_swap_in(enum x86_guest_pmu_ctl ctl);
 void x86_guest_pmu_set_ctrl(u64 ctrl);
 void x86_guest_pmu_set_lvtpc(u32 lvtpc);
 bool x86_guest_pmu_probe_status_set(void);
@@ -204,6 +219,30 @@ static inline u64 x86_guest_pmu_event_enable(struct hw_perf_event *hwc, bool sha
 
 	return hwc->config & AMD64_EVENTSEL_GUESTONLY ? 0 :
 		ARCH_PERFMON_EVENTSEL_ENABLE | AMD64_EVENTSEL_HOSTONLY;
+}
+
+/*
+ * The same for a PMU that hardware switches.  If they return false then
+ * x86_guest_pmu_swap_out() and x86_guest_pmu_swap_in() have to be called.
+ */
+static inline bool x86_guest_pmu_swap_out_vacant(struct x86_guest_pmu *guest)
+{
+	if (!guest->vacant)
+		return false;
+
+	guest->swapped = true;
+	WRITE_ONCE(guest->state, X86_GUEST_PMU_GUEST);
+	return true;
+}
+
+static inline bool x86_guest_pmu_swap_in_vacant(struct x86_guest_pmu *guest)
+{
+	if (!guest->vacant)
+		return false;
+
+	guest->swapped = false;
+	WRITE_ONCE(guest->state, X86_GUEST_PMU_HOST);
+	return true;
 }
 
 #else

@@ -76,7 +76,8 @@ void __kvm_mediated_pmu_fastpath_end(struct kvm_vcpu *vcpu)
 
 	/* The next load has more to do than this, if there is one. */
 	if (!kvm_mediated_pmu_is_armed(vcpu) || !vcpu_to_pmu(vcpu)->mediated->direct ||
-	    vcpu_to_pmu(vcpu)->mediated->wants.enabled & ~x86_guest_pmu()->regs) {
+	    (!kvm_mediated_pmu_vmcb(vcpu) &&
+	     vcpu_to_pmu(vcpu)->mediated->wants.enabled & ~x86_guest_pmu()->regs)) {
 		kvm_make_request(KVM_REQ_PMU, vcpu);
 		return;
 	}

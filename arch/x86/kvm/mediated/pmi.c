@@ -72,6 +72,8 @@
 #include <linux/once.h>
 #include <linux/rcuwait.h>
 
+#include <asm/svm.h>
+
 #include "lapic.h"
 #include "x86.h"
 #include "mediated/internal.h"
@@ -402,10 +404,14 @@ void kvm_pmi_saved(struct kvm_vcpu *vcpu, u64 status)
 void kvm_pmi_set_status(struct kvm_vcpu *vcpu, u64 bits)
 {
 	enum x86_guest_pmu_state state = x86_guest_pmu()->state;
+	struct vmcb_save_area *vmcb = kvm_mediated_pmu_vmcb(vcpu);
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
 
 	if (!kvm_pmu_has_perf_global_ctrl(pmu)) {
 		;
+	} else if (vmcb) {
+		vmcb->pmc_global_status |= bits;
+		kvm_pmu_call(vpmc_changed)(vcpu);
 	} else if (kvm_mediated_pmu_is_armed(vcpu) && kvm_get_running_vcpu() == vcpu &&
 		   (state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED)) {
 		kvm_pmi_status_seen(vcpu, kvm_pmi_status());
@@ -509,7 +515,8 @@ bool kvm_pmi_handle(u64 taken, bool explained)
 	if (taken)
 		return kvm_pmi_handle_taken(kvm_get_running_vcpu(), taken, explained);
 
-	if (state != X86_GUEST_PMU_GUEST && state != X86_GUEST_PMU_PARKED)
+	if ((state != X86_GUEST_PMU_GUEST && state != X86_GUEST_PMU_PARKED) ||
+	    x86_guest_pmu()->swapped)
 		return kvm_pmi_handle_late(explained);
 
 	if (!in_nmi())

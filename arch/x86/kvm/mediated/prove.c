@@ -181,6 +181,8 @@ void kvm_mediated_pmu_prove_stale(void)
 /* An eviction may come any time, so let many come. */
 void kvm_mediated_pmu_prove_eviction(struct kvm_vcpu *vcpu, bool at_load)
 {
-	if (!hash_32(2 * (u32)vcpu->stat.exits + at_load, 2))
+	if (!hash_32(2 * (u32)vcpu->stat.exits + at_load, 2)) {
 		x86_guest_pmu_evict();
+		kvm_mediated_pmu_evict(vcpu);
+	}
 }

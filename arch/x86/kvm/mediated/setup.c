@@ -39,6 +39,9 @@
 DEFINE_STATIC_KEY_FALSE(kvm_mediated_pmu_key);
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_key);
 
+DEFINE_STATIC_KEY_FALSE(kvm_vpmc_key);
+EXPORT_SYMBOL_GPL(kvm_vpmc_key);
+
 bool __read_mostly kvm_mediated_pmu_metrics;
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_metrics);
 
@@ -352,6 +355,9 @@ u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone)
 {
 	u64 direct = x86_guest_pmu()->regs & vcpu_to_pmu(vcpu)->mediated->wants.used;
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+
+	if (kvm_mediated_pmu_vmcb(vcpu))
+		direct = pmu->mediated->has;
 
 	if (x86_guest_pmu()->state != X86_GUEST_PMU_GUEST || kvm_mediated_pmu_denied(vcpu) ||
 	    !kvm_mediated_pmu_is_shaped_like_host(pmu))

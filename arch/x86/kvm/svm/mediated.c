@@ -110,6 +110,13 @@ void svm_mediated_pmu_resume(struct kvm_vcpu *vcpu, const struct x86_guest_pmu *
 /* The guest may have changed GLOBAL_CTL. */
 void svm_mediated_pmu_sync(struct kvm_vcpu *vcpu)
 {
+	struct vmcb_save_area *vmcb = kvm_mediated_pmu_vmcb(vcpu);
+
+	if (vmcb) {
+		vcpu_to_pmu(vcpu)->global_ctrl = vmcb->pmc_global_ctl;
+		return;
+	}
+
 	if (kvm_mediated_pmu_global_is_direct(vcpu))
 		rdmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, vcpu_to_pmu(vcpu)->global_ctrl);
 }

@@ -228,6 +228,8 @@ TEST(l2_has_direct_access)
 	if (!pmu.mediated)
 		SKIP(return, "each access to an emulated PMU exits");
 
+	/* By VPMC L1 may have more than L2, which always has a PMU that KVM switches. */
+	pmu.vpmc = false;
 	vm = nested_vm_create(&vcpu, l1_access);
 	for (level = 1; level <= 2; level++) {
 		TEST_ASSERT_EQ(pmu_run(vcpu), 0);
@@ -1365,9 +1367,14 @@ TEST(host_guest_only)
 
 /* PMIs while L2 runs */
 
+#define V_NMI_ENABLE		BIT(26)
+#define X86_FEATURE_VNMI	KVM_X86_CPU_FEATURE(0x8000000A, 0, EDX, 25)
+
 static struct {
 	bool nmi;
 	bool intercepted;
+	/* AMD: L1 has virtual NMIs on for L2. */
+	bool vnmi;
 	uint64_t count;
 	uint64_t exits;
 	uint64_t status;
@@ -1392,6 +1399,17 @@ static void guest_pmi_handler(struct ex_regs *regs)
 	guest_set_lvtpc();
 	if (!pmi.nmi)
 		x2apic_write_reg(APIC_EOI, 0);
+}
+
+/* A PMI that is late comes with an exit to L0, or after a while. */
+static void guest_wait(void)
+{
+	int i;
+
+	for (i = 0; i < 1000; i++)
+		asm volatile("pause" ::: "memory");
+	rdmsr(MSR_IA32_APICBASE);
+	asm volatile("nop\n\t nop" ::: "memory");
 }
 
 static void l2_overflow(void)
@@ -1449,6 +1467,8 @@ static void l1_overflow(void)
 	else if (pmi.intercepted)
 		svm->vmcb->control.intercept |=
 			BIT_ULL(pmi.nmi ? INTERCEPT_NMI : INTERCEPT_INTR);
+	if (pmi.vnmi)
+		svm->vmcb->control.int_ctl |= V_NMI_ENABLE;
 
 	for (c = 0; c <= pmu.nr_gp && c < pmu_nr_counters(); c++) {
 		if (c && !pmc_is_fixed(c))
@@ -1492,19 +1512,25 @@ static void l1_overflow(void)
 	GUEST_DONE();
 }
 
-static void run_pmi(bool nmi, bool intercepted)
+static void run_pmi_in(void *l1_code, bool nmi, bool intercepted, bool vnmi)
 {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 
 	pmi.nmi = nmi;
 	pmi.intercepted = intercepted;
-	vm = nested_vm_create(&vcpu, l1_overflow);
+	pmi.vnmi = vnmi;
+	vm = nested_vm_create(&vcpu, l1_code);
 	vm_install_exception_handler(vm, PMI_VECTOR, guest_pmi_handler);
 	vm_install_exception_handler(vm, NMI_VECTOR, guest_pmi_handler);
 	sync_global_to_guest(vm, pmi);
 	pmu_run_to_done(vcpu);
 	kvm_vm_free(vm);
+}
+
+static void run_pmi(bool nmi, bool intercepted)
+{
+	run_pmi_in(l1_overflow, nmi, intercepted, false);
 }
 
 TEST(pmi_in_l2_to_l2)
@@ -1523,6 +1549,69 @@ TEST(pmi_in_l2_to_l1)
 
 	run_pmi(false, true);
 	run_pmi(true, true);
+	if (!pmu.intel && kvm_cpu_has(X86_FEATURE_VNMI))
+		run_pmi_in(l1_overflow, true, true, true);
+}
+
+/* An overflow anywhere on the way from L1 to L2 and back is one NMI of L1, GIF or not. */
+#define AROUND_INSNS	150
+
+static void l2_calls(void)
+{
+	for (;;)
+		l2_exit();
+}
+
+static void l1_overflow_around(void)
+{
+	uint64_t reason, count;
+
+	x2apic_enable();
+	guest_set_lvtpc();
+	l1_setup(l2_calls);
+	l1.svm->vmcb->control.intercept |= BIT_ULL(INTERCEPT_NMI);
+	if (pmi.vnmi)
+		l1.svm->vmcb->control.int_ctl |= V_NMI_ENABLE;
+
+	for (pmi.nth = 1; pmi.nth <= AROUND_INSNS; pmi.nth++) {
+		guest_pmu_reset();
+		pmi.count = 0;
+		pmi.status = 0;
+		wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS_PMI);
+		wrmsr(pmc_msr(0), -pmi.nth & COUNTER_MASK);
+		wrmsr(pmu_global_ctrl_msr(), pmc_global_bit(0));
+		for (;;) {
+			/* What comes now waits, and L2 exits with it. */
+			asm volatile("clgi");
+			reason = l1_run();
+			if (reason != exit_reason(L2_NMI))
+				break;
+			l1_take_pmi();
+		}
+		GUEST_ASSERT_EQ(reason, exit_reason(L2_CALL));
+		l1_skip_l2(3);
+		stgi();
+		wrmsr(pmu_global_ctrl_msr(), 0);
+		guest_wait();
+		count = rdmsr(pmc_msr(0));
+		__GUEST_ASSERT(pmi.count == (count <= COUNTER_MASK / 2),
+			       "Instruction %lu: %lu PMIs, the counter is %#lx", pmi.nth, pmi.count,
+			       count);
+		GUEST_ASSERT_EQ(pmi.status, pmi.count ? pmc_global_bit(0) : 0);
+	}
+	/* The last ones are after it all. */
+	GUEST_ASSERT(pmi.nth > AROUND_INSNS);
+	GUEST_DONE();
+}
+
+TEST(nmi_around_l2)
+{
+	if (!pmu.mediated || pmu.intel)
+		SKIP(return, "it is about NMIs that are of AMD's mediated PMU");
+
+	run_pmi_in(l1_overflow_around, true, true, false);
+	if (kvm_cpu_has(X86_FEATURE_VNMI))
+		run_pmi_in(l1_overflow_around, true, true, true);
 }
 
 int main(int argc, char *argv[])
