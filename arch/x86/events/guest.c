@@ -48,13 +48,20 @@
  * Hardware tells guest mode apart.  On Intel, VM-entry and VM-exit switch GLOBAL_CTRL:
  * VM-exit loads @host_ctrl, and perf never writes the bits of the guest's counters.  On
  * AMD, GLOBAL_CTL has the bits of both, while the selectors of perf's events have
- * HostOnly set, and those of the guest GuestOnly.  Intel's FIXED_CTR_CTRL has the fields
+ * HostOnly set, those of events that include guests, too, and those of the guest
+ * GuestOnly.  Intel's FIXED_CTR_CTRL has the fields
  * of both.  LVTPC is perf's.  So is GLOBAL_STATUS, i.e. the guest must not have it
  * directly: perf's NMI handler takes the guest's bits out before it looks at its own.
  *
  * In state SHARED_STALE nobody makes the guest's counters count.  On Intel GLOBAL_CTRL has
  * their bits neither outside guest mode nor in it: perf's masks have them for VM-entries of
  * guests without the PMU.  On AMD GLOBAL_CTL does not have their bits.
+ *
+ * PMC virtualization (AMD).  Hardware switches the registers itself, and keeps the guest's
+ * values in memory: the state is GUEST around VM-entry and VM-exit, and HOST otherwise,
+ * x86_guest_pmu_swap_out() and x86_guest_pmu_swap_in().  No register holds a value of the
+ * guest then.  It does not keep perf's values, so perf's events are read before VM-entry
+ * and written after VM-exit.  LVTPC stays perf's.
  *
  * What put and evict expect of the hypervisor's callback: the registers that it is
  * asked for are saved, 0 and disabled, and no status bit of the guest is set.  In state
@@ -141,6 +148,7 @@ static void x86_guest_pmu_set(struct x86_guest_pmu *guest, enum x86_guest_pmu_st
 
 	guest->regs = regs;
 	guest->evict = evict;
+	guest->vacant = false;
 	x86_guest_pmu_set_state(guest, to);
 }
 
@@ -153,6 +161,12 @@ bool x86_guest_pmu_owns(void)
 	enum x86_guest_pmu_state state = __this_cpu_read(cpu_hw_events.guest.state);
 
 	return state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED;
+}
+
+/* May a guest be counting beside perf's events?  Then these stand still in guest mode. */
+bool x86_guest_pmu_is_shared(void)
+{
+	return __this_cpu_read(cpu_hw_events.guest.state) == X86_GUEST_PMU_SHARED;
 }
 
 /* The registers that a guest has beside perf's events: perf is to do without. */
@@ -190,9 +204,14 @@ void x86_guest_pmu_reset(void)
 	x86_guest_pmu_forget();
 }
 
+/*
+ * An event that does not count outside guest mode is in the masks from when it is started,
+ * which may be later.
+ */
 static u64 x86_guest_pmu_host_ctrl(struct cpu_hw_events *cpuc)
 {
-	return hybrid(cpuc->pmu, intel_ctrl) & ~cpuc->intel_ctrl_guest_mask;
+	return hybrid(cpuc->pmu, intel_ctrl) & ~cpuc->intel_ctrl_guest_mask &
+	       ~x86_guest_pmu_guest_only(cpuc);
 }
 
 /*
@@ -254,10 +273,10 @@ static bool x86_guest_pmu_share(struct cpu_hw_events *cpuc,
 	added = regs & ~guest->regs;
 	grant->missing = guest->state == X86_GUEST_PMU_SHARED ? added : regs;
 
-	if (guest->state == X86_GUEST_PMU_HOST) {
+	if (guest->state == X86_GUEST_PMU_HOST)
 		guest->ctrl = 0;
-		x86_guest_pmu_confine_events(cpuc);
-	}
+	if (guest->state != X86_GUEST_PMU_SHARED)
+		x86_guest_pmu_confine_events(cpuc, true);
 
 	/* On AMD, bits of the new ones may be set or not: have them written. */
 	x86_guest_pmu_set_shared(cpuc, regs, !is_intel() && added ? X86_GUEST_PMU_ALL :
@@ -360,6 +379,9 @@ bool x86_guest_pmu_get(const struct x86_guest_pmu_request *request,
 	if (!WARN_ON_ONCE(guest->state == X86_GUEST_PMU_GUEST))
 		x86_guest_pmu_get_slow(request, grant, evict);
 
+	if (guest->state == X86_GUEST_PMU_SHARED)
+		x86_guest_pmu_prove_confined(this_cpu_ptr(&cpu_hw_events));
+
 	return true;
 }
 EXPORT_SYMBOL_GPL(x86_guest_pmu_get);
@@ -428,6 +450,8 @@ static void x86_guest_pmu_give_back(enum x86_guest_pmu_state to, u64 regs,
 
 	if (from == X86_GUEST_PMU_PARKED)
 		apic_write(APIC_LVTPC, APIC_DM_NMI);
+	else if (from == X86_GUEST_PMU_SHARED)
+		x86_guest_pmu_confine_events(cpuc, false);
 }
 
 /* From GUEST, and perf has events: the result is SHARED. */
@@ -441,7 +465,7 @@ static noinline void x86_guest_pmu_put_beside(x86_guest_pmu_evict_t evict)
 	/* Its values are there still.  Most of them are about to be overwritten. */
 	x86_guest_pmu_zero(wanted & ~x86_guest_pmu_host_counters(cpuc));
 	x86_guest_pmu_set_shared(cpuc, regs & ~wanted, 0, evict);
-	x86_guest_pmu_confine_events(cpuc);
+	x86_guest_pmu_confine_events(cpuc, true);
 
 	apic_write(APIC_LVTPC, APIC_DM_NMI);
 	perf_guest_clock_start();
@@ -462,16 +486,19 @@ bool x86_guest_pmu_make_room(void)
 	switch (guest->state) {
 	case X86_GUEST_PMU_INIT:
 	case X86_GUEST_PMU_HOST:
+		guest->vacant = false;
 		return true;
 	case X86_GUEST_PMU_SHARED:
 	case X86_GUEST_PMU_SHARED_STALE:
 		if (!cpuc->n_added)
 			return true;
 
-		if (x86_guest_pmu_wanted_by_host(cpuc) & guest->regs)
+		if (x86_guest_pmu_wanted_by_host(cpuc) & guest->regs) {
 			x86_guest_pmu_evict();
-		else
-			x86_guest_pmu_confine_events(cpuc);
+		} else if (guest->state == X86_GUEST_PMU_SHARED) {
+			x86_guest_pmu_confine_events(cpuc, true);
+			guest->host_ctrl = x86_guest_pmu_host_ctrl(cpuc);
+		}
 		return true;
 	default:
 		if (!cpuc->n_events)
@@ -519,6 +546,93 @@ void x86_guest_pmu_put(enum x86_guest_pmu_state to, x86_guest_pmu_evict_t evict)
 	}
 }
 EXPORT_SYMBOL_GPL(x86_guest_pmu_put);
+
+/**
+ * x86_guest_pmu_swap_out - hardware is about to switch the registers itself
+ *
+ * AMD's PMC virtualization: VM-entry loads the guest's values from memory, VM-exit stores
+ * them there.  What perf had in selectors, counters and GLOBAL_CTL is lost, GLOBAL_STATUS
+ * and LVTPC are kept.  The state is GUEST; perf's events do not count.
+ *
+ * Context: Interrupts off, until x86_guest_pmu_swap_in().
+ * Return: What GLOBAL_CTL is now.
+ */
+enum x86_guest_pmu_ctl x86_guest_pmu_swap_out(void)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	enum x86_guest_pmu_ctl ctl = X86_GUEST_PMU_CTL_SAME;
+	struct x86_guest_pmu *guest = &cpuc->guest;
+
+	x86_guest_pmu_evict();
+
+	if (cpuc->n_events) {
+		/* LBRs would go on with the guest's branches. */
+		if (cpuc->lbr_users)
+			x86_guest_pmu_stop_events(cpuc);
+		else
+			x86_guest_pmu_hold_events(cpuc);
+		perf_guest_clock_stop();
+		ctl = X86_GUEST_PMU_CTL_ZERO;
+	}
+
+	/* State HOST tells that nothing is enabled but for perf's events. */
+	if (guest->state == X86_GUEST_PMU_INIT) {
+		x86_guest_pmu_zero_controls(cpuc, cpuc->n_events);
+		cpuc->enabled = 0;
+		ctl = X86_GUEST_PMU_CTL_ZERO;
+	}
+
+	guest->swapped = true;
+	x86_guest_pmu_set(guest, X86_GUEST_PMU_GUEST, 0, NULL);
+
+	return ctl;
+}
+EXPORT_SYMBOL_GPL(x86_guest_pmu_swap_out);
+
+/**
+ * x86_guest_pmu_swap_in - guest mode is over, after x86_guest_pmu_swap_out()
+ * @ctl: what GLOBAL_CTL is now
+ *
+ * The state is HOST; perf's events go on where they were.
+ *
+ * Context: Interrupts off, since x86_guest_pmu_swap_out().
+ */
+void x86_guest_pmu_swap_in(enum x86_guest_pmu_ctl ctl)
+{
+	struct cpu_hw_events *cpuc = this_cpu_ptr(&cpu_hw_events);
+	struct x86_guest_pmu *guest = &cpuc->guest;
+
+	if (WARN_ON_ONCE(guest->state != X86_GUEST_PMU_GUEST || !guest->swapped))
+		return;
+
+	/* NMIs are perf's again as soon as the state is HOST: not without the counters. */
+	if (cpuc->n_events && !cpuc->lbr_users)
+		x86_guest_pmu_reload_events(cpuc);
+
+	/* What perf believes is what is. */
+	if (cpuc->n_events)
+		cpuc->enabled = !cpuc->lbr_users;
+	else if (ctl != X86_GUEST_PMU_CTL_SAME)
+		cpuc->enabled = ctl == X86_GUEST_PMU_CTL_RESET;
+
+	guest->swapped = false;
+	x86_guest_pmu_set(guest, X86_GUEST_PMU_HOST, 0, NULL);
+
+	if (!cpuc->n_events) {
+		guest->vacant = ctl == X86_GUEST_PMU_CTL_RESET;
+		return;
+	}
+
+	perf_guest_clock_start();
+	if (cpuc->lbr_users) {
+		x86_guest_pmu_start_events(cpuc);
+		return;
+	}
+	x86_guest_pmu_resume_events(cpuc);
+	if (ctl != X86_GUEST_PMU_CTL_RESET)
+		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, x86_pmu.cntr_mask64);
+}
+EXPORT_SYMBOL_GPL(x86_guest_pmu_swap_in);
 
 /**
  * x86_guest_pmu_evict - have the values of a guest out of this CPU's registers

@@ -34,6 +34,9 @@ static inline u64 x86_guest_pmu_status(void)
 u64 x86_guest_pmu_counters(void);
 u64 x86_guest_pmu_stop_events(struct cpu_hw_events *cpuc);
 void x86_guest_pmu_start_events(struct cpu_hw_events *cpuc);
+void x86_guest_pmu_hold_events(struct cpu_hw_events *cpuc);
+void x86_guest_pmu_reload_events(struct cpu_hw_events *cpuc);
+void x86_guest_pmu_resume_events(struct cpu_hw_events *cpuc);
 void x86_guest_pmu_zero_controls(struct cpu_hw_events *cpuc, bool global_is_zero);
 u64 x86_guest_pmu_host_counters(struct cpu_hw_events *cpuc);
 void x86_guest_pmu_zero(u64 regs);

@@ -79,6 +79,68 @@ void x86_guest_pmu_start_events(struct cpu_hw_events *cpuc)
 }
 
 /*
+ * AMD: hardware is about to lose perf's selectors and counters.  The events stay as they
+ * are, but have their counts up to date and do not count.
+ */
+void x86_guest_pmu_hold_events(struct cpu_hw_events *cpuc)
+{
+	int i, us;
+
+	/* NMIs leave it disabled. */
+	cpuc->enabled = 0;
+	barrier();
+	wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_CTL, 0);
+
+	for (i = 0; i < cpuc->n_events; i++) {
+		struct perf_event *event = cpuc->event_list[i];
+		struct hw_perf_event *hwc = &event->hw;
+
+		if (hwc->state & PERF_HES_UPTODATE)
+			continue;
+
+		/* As x86_guest_pmu_stop_events(): the NMI of an overflow may come late. */
+		for (us = 0; us < 2 * X86_GUEST_PMU_NMI_WAIT; us++) {
+			x86_perf_event_update(event);
+			if (likely(hwc->state & PERF_HES_STOPPED ||
+				   local64_read(&hwc->prev_count) &
+				   BIT_ULL(x86_pmu.cntval_bits - 1)))
+				break;
+			if (us == X86_GUEST_PMU_NMI_WAIT)
+				__apic_send_IPI(smp_processor_id(), NMI_VECTOR);
+			udelay(1);
+		}
+	}
+}
+
+/* Hardware has lost them: write the counters of events that are held. */
+void x86_guest_pmu_reload_events(struct cpu_hw_events *cpuc)
+{
+	int i;
+
+	for (i = 0; i < cpuc->n_events; i++) {
+		struct hw_perf_event *hwc = &cpuc->event_list[i]->hw;
+
+		wrmsrl(hwc->event_base, (u64)local64_read(&hwc->prev_count) & x86_pmu.cntval_mask);
+		/* The upper bits, as x86_perf_event_set_period() has them. */
+		if (is_counter_pair(hwc))
+			wrmsrl(x86_pmu_event_addr(hwc->idx + 1), 0xffff);
+	}
+}
+
+/* Then enable them. */
+void x86_guest_pmu_resume_events(struct cpu_hw_events *cpuc)
+{
+	int i;
+
+	for (i = 0; i < cpuc->n_events; i++) {
+		struct hw_perf_event *hwc = &cpuc->event_list[i]->hw;
+
+		if (!(hwc->state & PERF_HES_STOPPED))
+			__x86_pmu_enable_event(hwc, ARCH_PERFMON_EVENTSEL_ENABLE);
+	}
+}
+
+/*
  * perf keeps track of the controls that it has written itself.  Firmware or a
  * previous kernel may have left something enabled in the others, where a guest's
  * GLOBAL_CTRL would make it count.

@@ -14,6 +14,9 @@
 /* On while PMUs are mediated, i.e. enable_mediated_pmu=1 is in effect. */
 DECLARE_STATIC_KEY_FALSE(kvm_mediated_pmu_key);
 
+/* On while hardware may switch the PMU, i.e. kvm_amd's vpmc=1 is in effect. */
+DECLARE_STATIC_KEY_FALSE(kvm_vpmc_key);
+
 /* Are fixed counter 3 and PERF_METRICS offered to all VMs? */
 extern bool __read_mostly kvm_mediated_pmu_metrics;
 
@@ -63,9 +66,12 @@ struct kvm_pmi_record {
 
 /*
  * A vCPU's mediated PMU.  The values of its registers are in struct kvm_pmu, unless
- * they are in hardware, see kvm_mediated_pmu_holds().
+ * they are in hardware or in the VMCB, see kvm_mediated_pmu_holds().
  */
 struct kvm_mediated_pmu {
+	/* The VMCB that has them, or NULL: see svm/vpmc.c. */
+	struct vmcb_save_area *vmcb;
+
 	/* KVM_RUN has seen to the VM's reservation. */
 	bool	settled;
 
@@ -128,6 +134,13 @@ static inline bool kvm_vcpu_has_mediated_pmu(struct kvm_vcpu *vcpu)
 {
 	return static_branch_unlikely(&kvm_mediated_pmu_key) &&
 	       vcpu_to_pmu(vcpu)->mediated && vcpu_to_pmu(vcpu)->version;
+}
+
+/* The save area of the VMCB, if the values of the vCPU are in there, or NULL. */
+static inline struct vmcb_save_area *kvm_mediated_pmu_vmcb(struct kvm_vcpu *vcpu)
+{
+	return static_branch_unlikely(&kvm_vpmc_key) && vcpu_to_pmu(vcpu)->mediated ?
+	       READ_ONCE(vcpu_to_pmu(vcpu)->mediated->vmcb) : NULL;
 }
 
 /* Does VM-entry hand over the PMU, i.e. may the guest have it directly? */

@@ -2,8 +2,9 @@
 /*
  * Mediated PMU: where the value of a register is, and how it is moved.
  *
- * A counter's value is in hardware or in pmc->counter, nowhere else and never in both
- * as far as anybody may rely on it: kvm_mediated_pmu_holds() tells which.  If the guest
+ * A counter's value is in hardware, in the VMCB or in pmc->counter, nowhere else and never
+ * in two of them as far as anybody may rely on it: kvm_mediated_pmu_holds() and
+ * kvm_mediated_pmu_vmcb() tell which.  If the guest
  * does not make use of a counter, i.e. has only written to it, then it is in pmc->counter,
  * and hardware has a copy for RDPMC.  What the
  * guest wrote to an event selector or to FIXED_CTR_CTRL, and reads from it, is always
@@ -17,6 +18,8 @@
  * what the event filter says of one holds for both.  It is read before that counter and
  * written after it, because the counter says how many slots the metrics stand for.
  */
+#include <asm/svm.h>
+
 #include "x86.h"
 #include "mediated/internal.h"
 
@@ -57,12 +60,15 @@ bool kvm_mediated_pmu_is_status(u32 msr)
 }
 
 /*
- * Is the value of @pmc in this CPU's hardware, and only there?  The vCPU is the one that
- * runs here, or its values are in memory.
+ * Is the value of @pmc in this CPU's hardware or in the VMCB, and only there?  The vCPU is
+ * the one that runs here, or its values are in memory.
  */
 bool kvm_mediated_pmu_holds(struct kvm_pmc *pmc)
 {
 	const struct x86_guest_pmu *guest = x86_guest_pmu();
+
+	if (kvm_mediated_pmu_vmcb(pmc->vcpu))
+		return true;
 
 	return guest->state < X86_GUEST_PMU_STALE && kvm_get_running_vcpu() == pmc->vcpu &&
 	       guest->regs & pmc_to_pmu(pmc)->mediated->wants.used & BIT_ULL(pmc->idx);
@@ -103,16 +109,21 @@ void __kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr)
 {
 	guard(irqsave)();
 
-	if (kvm_mediated_pmu_is_here(vcpu) && access_needs_eviction(vcpu, msr))
+	if (kvm_mediated_pmu_vmcb(vcpu))
+		kvm_pmu_call(vpmc_evict)(vcpu);
+	else if (kvm_mediated_pmu_is_here(vcpu) && access_needs_eviction(vcpu, msr))
 		x86_guest_pmu_evict();
 }
 
 /* The value without moving it.  Called with interrupts off, or in NMI context. */
 u64 kvm_mediated_pmu_peek(struct kvm_pmc *pmc)
 {
+	struct vmcb_save_area *vmcb = kvm_mediated_pmu_vmcb(pmc->vcpu);
 	u64 counter = READ_ONCE(pmc->counter);
 
-	if (kvm_mediated_pmu_holds(pmc))
+	if (vmcb)
+		counter = READ_ONCE(vmcb->pmc[pmc->idx].ctr);
+	else if (kvm_mediated_pmu_holds(pmc))
 		rdpmcl(counter_rdpmc_index(pmc->idx), counter);
 
 	return counter;
@@ -141,7 +152,8 @@ void kvm_mediated_pmu_sync(struct kvm_vcpu *vcpu)
 	enum x86_guest_pmu_state state = x86_guest_pmu()->state;
 
 	if (kvm_mediated_pmu_is_armed(vcpu) &&
-	    (state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED))
+	    (state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED ||
+	     kvm_mediated_pmu_vmcb(vcpu)))
 		kvm_pmu_call(mediated_sync)(vcpu);
 }
 
@@ -151,16 +163,21 @@ void kvm_mediated_pmu_sync(struct kvm_vcpu *vcpu)
  */
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc)
 {
+	struct vmcb_save_area *vmcb = kvm_mediated_pmu_vmcb(pmc->vcpu);
 	u64 counter = kvm_mediated_pmu_peek(pmc);
 
 	lockdep_assert_irqs_disabled();
 
 	counter = (counter + 1) & pmc_hw_bitmask(pmc);
 
-	if (kvm_mediated_pmu_holds(pmc))
+	if (vmcb) {
+		vmcb->pmc[pmc->idx].ctr = counter;
+		kvm_pmu_call(vpmc_changed)(pmc->vcpu);
+	} else if (kvm_mediated_pmu_holds(pmc)) {
 		wrmsrl(counter_msr(pmc->idx), counter);
-	else
+	} else {
 		pmc->counter = counter;
+	}
 
 	if (!counter)
 		kvm_pmi_set_status(pmc->vcpu, BIT_ULL(pmc->idx));
@@ -193,6 +210,20 @@ bool kvm_mediated_pmu_was_counting(struct kvm_pmc *pmc)
 	return kvm_x86_call(get_cpl)(pmc->vcpu) ? usr : os;
 }
 
+/* Selectors that have changed, to the VMCB. */
+static void write_vmcb(struct kvm_vcpu *vcpu, struct vmcb_save_area *vmcb)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 changed = mediated->changed & mediated->has;
+	int i;
+
+	for_each_counter(i, changed)
+		vmcb->pmc[i].ctl = mediated->selector[i];
+
+	mediated->changed &= ~changed;
+	kvm_pmu_call(vpmc_changed)(vcpu);
+}
+
 static void write_controls(struct kvm_mediated_pmu *mediated)
 {
 	const struct x86_guest_pmu *guest = x86_guest_pmu();
@@ -221,6 +252,13 @@ static void write_controls(struct kvm_mediated_pmu *mediated)
 /* What hardware is to get has changed, or may have: write the difference. */
 void kvm_mediated_pmu_write_controls(struct kvm_vcpu *vcpu)
 {
+	struct vmcb_save_area *vmcb = kvm_mediated_pmu_vmcb(vcpu);
+
+	if (vmcb) {
+		write_vmcb(vcpu, vmcb);
+		return;
+	}
+
 	kvm_pmi_controls_change(vcpu);
 	write_controls(vcpu_to_pmu(vcpu)->mediated);
 }

@@ -17,6 +17,9 @@
  *	    are in the registers still.  A vCPU that is disarmed runs without touching them:
  *	    nothing of them is enabled in guest mode.
  *
+ * With AMD's PMC virtualization the vCPU's values are in the VMCB from a load on, on whatever
+ * CPU, until KVM evicts them to struct kvm_pmu; see svm/vpmc.c.
+ *
  * Nothing counts for the guest outside guest mode: on Intel GLOBAL_CTRL is switched by
  * VM-entry and VM-exit, on AMD the selectors have GuestOnly set.
  */
@@ -88,6 +91,36 @@ static void load_registers(struct kvm_vcpu *vcpu, struct x86_guest_pmu_grant *gr
 	kvm_mediated_pmu_prove_guest(vcpu, grant->missing);
 }
 
+/* Not for this VM-entry any more. */
+static void count_idle_entries(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+
+	if (!mediated->wants.enabled &&
+	    ++mediated->idle_entries >= KVM_MEDIATED_PMU_IDLE_ENTRIES)
+		kvm_make_request(KVM_REQ_PMU, vcpu);
+}
+
+/*
+ * VM-entry and VM-exit switch the registers, and the values are in the VMCB.  Returns false
+ * if that is not so for this VM-entry; then they are in struct kvm_pmu.
+ */
+static bool load_vmcb(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	bool moves = !mediated->vmcb;
+
+	if (!kvm_pmu_call(vpmc_load)(vcpu))
+		return false;
+
+	count_idle_entries(vcpu);
+	if (moves)
+		set_direct(vcpu, true);
+	else if (mediated->changed & mediated->has)
+		kvm_mediated_pmu_write_controls(vcpu);
+	return true;
+}
+
 /* The PMU is not as the last VM-exit has left it, or the vCPU wants something else of it. */
 static noinline void load_changes(struct kvm_vcpu *vcpu)
 {
@@ -95,10 +128,7 @@ static noinline void load_changes(struct kvm_vcpu *vcpu)
 	const struct x86_guest_pmu *guest = x86_guest_pmu();
 	struct x86_guest_pmu_grant grant;
 
-	/* Not for this VM-entry any more. */
-	if (!mediated->wants.enabled &&
-	    ++mediated->idle_entries >= KVM_MEDIATED_PMU_IDLE_ENTRIES)
-		kvm_make_request(KVM_REQ_PMU, vcpu);
+	count_idle_entries(vcpu);
 
 	/* The guest's own bits, before get looks for others. */
 	if (guest->state == X86_GUEST_PMU_SHARED && mediated->wants.enabled & ~guest->regs)
@@ -136,6 +166,9 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 
 	kvm_mediated_pmu_prove_eviction(vcpu, true);
 	kvm_mediated_pmu_prove_stale();
+
+	if (static_branch_unlikely(&kvm_vpmc_key) && load_vmcb(vcpu))
+		return;
 
 	if (likely(is_unchanged(vcpu, guest) &&
 		   x86_guest_pmu_resume(guest, &vcpu_to_pmu(vcpu)->mediated->wants))) {
@@ -178,7 +211,9 @@ static __always_inline void put(struct kvm_vcpu *vcpu)
 
 	lockdep_assert_irqs_disabled();
 
-	if (guest->state == X86_GUEST_PMU_GUEST) {
+	if (kvm_mediated_pmu_vmcb(vcpu)) {
+		kvm_pmu_call(vpmc_put)(vcpu);
+	} else if (guest->state == X86_GUEST_PMU_GUEST) {
 		kvm_pmu_call(mediated_stop)(vcpu);
 		if (!x86_guest_pmu_park(guest))
 			x86_guest_pmu_put(X86_GUEST_PMU_PARKED, kvm_mediated_pmu_evicted);
@@ -210,7 +245,9 @@ void __kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
 {
 	guard(irqsave)();
 
-	if (kvm_mediated_pmu_is_here(vcpu))
+	if (kvm_mediated_pmu_vmcb(vcpu))
+		kvm_pmu_call(vpmc_evict)(vcpu);
+	else if (kvm_mediated_pmu_is_here(vcpu))
 		x86_guest_pmu_evict();
 }
 
