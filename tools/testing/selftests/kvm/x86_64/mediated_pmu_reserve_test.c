@@ -416,6 +416,25 @@ TEST(policy_yield_refuses_nothing)
 	kvm_vm_free(vm);
 }
 
+TEST(vm_without_pmu_reserves_nothing)
+{
+	struct kvm_vm *vm;
+	int fd, fd2;
+
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_PMU_CAPABILITY));
+
+	fd = open_including(OF_A_CPU);
+	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
+	vm = create_vm(true);
+	vm_enable_cap(vm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
+	TEST_ASSERT_EQ(create_vcpu(vm, 0), 0);
+	fd2 = open_including(OF_A_CPU);
+	TEST_ASSERT(fd2 >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd2));
+	close(fd2);
+	close(fd);
+	kvm_vm_free(vm);
+}
+
 TEST(userspace_irqchip_has_no_pmu)
 {
 	const uint32_t msr = pmu.intel ? MSR_CORE_PERF_FIXED_CTR0 : pmc_msr(0);
