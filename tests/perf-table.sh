@@ -95,7 +95,7 @@ outcome() { # NAME STATUS
 	record* | kvm-record)
 		[ "$(perf script -D -i /tmp/data 2>/dev/null | grep -a -c PERF_RECORD_SAMPLE)" -gt 3 ] && echo counts || echo nothing ;;
 	papi)
-		[ "$2" = 0 ] && grep -q 'PAPI_TOT_INS : *[1-9]' /tmp/out && echo counts || echo nothing ;;
+		[ "$2" = 0 ] && grep -q 'PAPI_TOT_INS :[^0-9]*[1-9]' /tmp/out && echo counts || echo nothing ;;
 	*)
 		[ "$2" = 0 ] && echo counts || echo nothing ;;
 	esac
