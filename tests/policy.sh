@@ -102,7 +102,7 @@ diag "QEMU's main thread: $(cat /tmp/main)"
 for t in /proc/"$qemu"/task/*; do
 	perf-open "${t##*/}" 1 instructions: 'sleep 0.3'
 done >/tmp/threads
-check "yield: one of QEMU's threads is the guest" sh -c "awk '\$2 && \$3 < \$2 / 2' /tmp/threads | grep ."
+check "yield: one of QEMU's threads is the guest" sh -c "awk '\$2 && \$3 < \$2 * 0.9' /tmp/threads | grep ."
 # All counters of the host's, each in the way of the guest's.
 perf-open cpu 9 instructions:D 'sleep 1' >/tmp/nine
 grep -v 'no counter' /tmp/nine >/tmp/some
@@ -113,7 +113,11 @@ check "yield: a dozen by turns" yields /tmp/turns
 guest_exact "yield, a dozen"
 # Guests only: none of this one's.
 is "$(perf-open cpu 1 instructions:G 'sleep 0.5' | cut -d' ' -f1)" 0 "yield: an event that excludes the host sees nothing of a guest that counts"
-perf-open cpu 1 instructions:GD 'sleep 0.5; true' >/dev/null
+# Also while others are in the guest's way, i.e. the whole PMU changes hands.
+perf-open cpu 7 branches:D 'sleep 3' >/tmp/seven &
+sleep 0.3
+is "$(perf-open cpu 1 instructions:GD 'sleep 0.5' | cut -d' ' -f1)" 0 "yield: nor beside events in the guest's way"
+wait $!
 guest_exact "yield, guests only"
 
 # What is sampled is the host.
