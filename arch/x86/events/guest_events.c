@@ -119,24 +119,28 @@ void x86_guest_pmu_reload_events(struct cpu_hw_events *cpuc)
 
 	for (i = 0; i < cpuc->n_events; i++) {
 		struct hw_perf_event *hwc = &cpuc->event_list[i]->hw;
+		s64 count = local64_read(&hwc->prev_count);
 
-		wrmsrl(hwc->event_base, (u64)local64_read(&hwc->prev_count) & x86_pmu.cntval_mask);
+		wrmsrl(hwc->event_base, count & x86_pmu.cntval_mask);
+		/* As x86_perf_event_set_period() has it, for perf_event_update_userpage(). */
+		local64_set(&hwc->prev_count, sign_extend64(count, x86_pmu.cntval_bits - 1));
 		/* The upper bits, as x86_perf_event_set_period() has them. */
 		if (is_counter_pair(hwc))
 			wrmsrl(x86_pmu_event_addr(hwc->idx + 1), 0xffff);
 	}
 }
 
-/* Then enable them. */
+/* Then enable them.  Their times have stood still meanwhile. */
 void x86_guest_pmu_resume_events(struct cpu_hw_events *cpuc)
 {
 	int i;
 
 	for (i = 0; i < cpuc->n_events; i++) {
-		struct hw_perf_event *hwc = &cpuc->event_list[i]->hw;
+		struct perf_event *event = cpuc->event_list[i];
 
-		if (!(hwc->state & PERF_HES_STOPPED))
-			__x86_pmu_enable_event(hwc, ARCH_PERFMON_EVENTSEL_ENABLE);
+		if (!(event->hw.state & PERF_HES_STOPPED))
+			__x86_pmu_enable_event(&event->hw, ARCH_PERFMON_EVENTSEL_ENABLE);
+		perf_event_update_userpage(event);
 	}
 }
 

@@ -122,12 +122,14 @@ void kvm_mediated_pmu_prove_off(struct kvm_vcpu *vcpu, bool zero);
 void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu, u64 missing);
 void kvm_mediated_pmu_prove_guest(struct kvm_vcpu *vcpu, u64 regs);
 void kvm_mediated_pmu_prove_stale(void);
+void kvm_mediated_pmu_prove_vmcb(struct kvm_vcpu *vcpu);
 void kvm_mediated_pmu_prove_eviction(struct kvm_vcpu *vcpu, bool at_load);
 #else
 static inline void kvm_mediated_pmu_prove_off(struct kvm_vcpu *vcpu, bool zero) {}
 static inline void kvm_mediated_pmu_prove_held(struct kvm_vcpu *vcpu, u64 missing) {}
 static inline void kvm_mediated_pmu_prove_guest(struct kvm_vcpu *vcpu, u64 regs) {}
 static inline void kvm_mediated_pmu_prove_stale(void) {}
+static inline void kvm_mediated_pmu_prove_vmcb(struct kvm_vcpu *vcpu) {}
 static inline void kvm_mediated_pmu_prove_eviction(struct kvm_vcpu *vcpu, bool at_load) {}
 #endif
 

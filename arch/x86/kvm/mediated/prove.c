@@ -4,6 +4,8 @@
  */
 #include <linux/hash.h>
 
+#include <asm/svm.h>
+
 #include "x86.h"
 #include "mediated/internal.h"
 
@@ -176,6 +178,23 @@ void kvm_mediated_pmu_prove_stale(void)
 
 	rdmsrl(kvm_pmu_ops.GLOBAL_STATUS, status);
 	WARN_ONCE(status & stale->regs, "stale: GLOBAL_STATUS is 0x%llx", status);
+}
+
+/* VM-entry loads what is the guest's, and allowed; the registers have nothing of it. */
+void kvm_mediated_pmu_prove_vmcb(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	u64 ctl, want;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(mediated->vmcb->pmc); i++) {
+		ctl = mediated->vmcb->pmc[i].ctl;
+		want = mediated->has & BIT_ULL(i) ? mediated->selector[i] : 0;
+		WARN_ONCE(ctl != want, "VMCB: selector %d is 0x%llx, not 0x%llx", i, ctl, want);
+	}
+	WARN_ON_ONCE(x86_guest_pmu()->state != X86_GUEST_PMU_GUEST ||
+		     !x86_guest_pmu()->swapped || x86_guest_pmu()->regs);
+	WARN_ON_ONCE(is_guest_mode(vcpu));
 }
 
 /* An eviction may come any time, so let many come. */

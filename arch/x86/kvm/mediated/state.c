@@ -118,6 +118,7 @@ static bool load_vmcb(struct kvm_vcpu *vcpu)
 		set_direct(vcpu, true);
 	else if (mediated->changed & mediated->has)
 		kvm_mediated_pmu_write_controls(vcpu);
+	kvm_mediated_pmu_prove_vmcb(vcpu);
 	return true;
 }
 
