@@ -149,7 +149,8 @@ static inline void perf_guest_sample(struct perf_event *event)
 /* A new thread runs no vCPU. */
 static inline void perf_guest_init_task(struct task_struct *task)
 {
-	task->perf_guest_id = 0;
+	if (perf_guest_enabled())
+		task->perf_guest_id = 0;
 }
 
 static inline void perf_guest_set_yields(struct perf_event *event, bool yields)

@@ -303,7 +303,9 @@ void x86_guest_pmu_prove_confined(struct cpu_hw_events *cpuc)
 
 	for_each_set_bit(i, (unsigned long *)&others, X86_PMC_IDX_MAX) {
 		rdmsrl(x86_pmu_config_addr(i), config);
+		/* The upper half of a pair goes with the lower one. */
 		WARN_ONCE(config & ARCH_PERFMON_EVENTSEL_ENABLE &&
+			  config != x86_pmu.perf_ctr_pair_en &&
 			  (!(config & AMD64_EVENTSEL_HOSTONLY) ||
 			   config & AMD64_EVENTSEL_GUESTONLY),
 			  "shared: selector %d of perf is 0x%llx", i, config);

@@ -522,6 +522,10 @@ bool kvm_pmi_handle(u64 taken, bool explained)
 	if (!in_nmi())
 		return kvm_pmi_handle_vector(kvm_get_running_vcpu());
 
+	/* kvm_pmi_reserved() tries the registers out. */
+	if (!kvm_get_running_vcpu())
+		return kvm_pmi_handle_late(explained);
+
 	/*
 	 * While the registers are being loaded, LVTPC is perf's still.  What is expected of
 	 * events that perf has stopped is known only later.
