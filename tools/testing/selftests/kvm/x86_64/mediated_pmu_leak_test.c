@@ -715,7 +715,8 @@ TEST(host_values_after_a_conflict)
 	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("perf_event_open", fd));
 	TEST_ASSERT(run(vcpu), "The guest is done");
 	TEST_ASSERT(!run(vcpu), "The guest is not done");
-	TEST_ASSERT(vcpu_stat(vcpu, "pmu_conflicts"), "There was no conflict");
+	if (!pmu.vpmc)
+		TEST_ASSERT(vcpu_stat(vcpu, "pmu_conflicts"), "There was no conflict");
 	TEST_ASSERT(perf_read(fd).count > 100, "The host's event does not count");
 	close(fd);
 	kvm_vm_free(vm);
