@@ -149,7 +149,8 @@ static noinline void load_changes(struct kvm_vcpu *vcpu)
 }
 
 /* If the state is another one than at the last VM-entry then LVTPC is not loaded, either. */
-static bool is_unchanged(struct kvm_vcpu *vcpu, const struct x86_guest_pmu *guest)
+static __always_inline bool is_unchanged(struct kvm_vcpu *vcpu,
+					 const struct x86_guest_pmu *guest)
 {
 	const struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
 	u64 not_direct = mediated->wants.used & ~mediated->direct;
@@ -159,17 +160,9 @@ static bool is_unchanged(struct kvm_vcpu *vcpu, const struct x86_guest_pmu *gues
 	       mediated->fixed_ctr_ctrl == mediated->loaded_fixed_ctr_ctrl;
 }
 
-void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+static __always_inline void load(struct kvm_vcpu *vcpu)
 {
 	struct x86_guest_pmu *guest = x86_guest_pmu();
-
-	lockdep_assert_irqs_disabled();
-
-	kvm_mediated_pmu_prove_eviction(vcpu, true);
-	kvm_mediated_pmu_prove_stale();
-
-	if (static_branch_unlikely(&kvm_vpmc_key) && load_vmcb(vcpu))
-		return;
 
 	if (likely(is_unchanged(vcpu, guest) &&
 		   x86_guest_pmu_resume(guest, &vcpu_to_pmu(vcpu)->mediated->wants))) {
@@ -179,6 +172,26 @@ void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
 	} else {
 		load_changes(vcpu);
 	}
+}
+
+/* A function of its own, for its part of the stack. */
+static noinline void load_vmcb_or_registers(struct kvm_vcpu *vcpu)
+{
+	if (!load_vmcb(vcpu))
+		load(vcpu);
+}
+
+void __kvm_mediated_pmu_load(struct kvm_vcpu *vcpu)
+{
+	lockdep_assert_irqs_disabled();
+
+	kvm_mediated_pmu_prove_eviction(vcpu, true);
+	kvm_mediated_pmu_prove_stale();
+
+	if (static_branch_unlikely(&kvm_vpmc_key))
+		load_vmcb_or_registers(vcpu);
+	else
+		load(vcpu);
 }
 
 /* See x86_guest_pmu_evict_t. */
