@@ -79,6 +79,12 @@ struct kvm_mediated_pmu {
 	u64	has;
 
 	/*
+	 * Has it the other MSRs of the same counters, too: those for full-width writes on
+	 * Intel, those of the core extension on AMD?
+	 */
+	bool	has_other_msrs;
+
+	/*
 	 * What is asked of perf.  A counter is used from when it is first enabled; then
 	 * until the vCPU is disarmed, if it has not been enabled since it was armed.
 	 * Those of @all that are not used have been written to.

@@ -257,11 +257,18 @@ void kvm_mediated_pmu_disarm(struct kvm_vcpu *vcpu)
 
 void kvm_mediated_pmu_add_counters(struct kvm_vcpu *vcpu)
 {
+	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+
 	BUILD_BUG_ON(X86_PMC_IDX_MAX > BITS_PER_LONG_LONG);
 
-	if (vcpu_to_pmu(vcpu)->mediated)
-		vcpu_to_pmu(vcpu)->mediated->has |=
-			*(u64 *)vcpu_to_pmu(vcpu)->all_valid_pmc_idx;
+	if (!mediated)
+		return;
+
+	mediated->has |= *(u64 *)vcpu_to_pmu(vcpu)->all_valid_pmc_idx;
+	/* At VM-entry it would be too late to search CPUID: interrupts are off. */
+	mediated->has_other_msrs =
+		kvm_pmu_call(msr_idx_to_pmc)(vcpu, kvm_host_pmu.num_counters_fixed ?
+						   MSR_IA32_PMC0 : MSR_F15H_PERF_CTR0);
 }
 
 void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)

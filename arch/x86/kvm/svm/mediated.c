@@ -41,7 +41,7 @@ void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 	if (!static_branch_unlikely(&kvm_mediated_pmu_key))
 		return;
 
-	core = guest_cpuid_has(vcpu, X86_FEATURE_PERFCTR_CORE);
+	core = regs && vcpu_to_pmu(vcpu)->mediated->has_other_msrs;
 
 	for (i = 0; i < KVM_MAX_NR_AMD_GP_COUNTERS; i++) {
 		direct = regs & BIT_ULL(i);

@@ -110,8 +110,7 @@ void vmx_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 	if (!static_branch_unlikely(&kvm_mediated_pmu_key))
 		return;
 
-	fw_writes = guest_cpuid_has(vcpu, X86_FEATURE_PDCM) &&
-		    (vcpu->arch.perf_capabilities & PMU_CAP_FW_WRITES);
+	fw_writes = direct && vcpu_to_pmu(vcpu)->mediated->has_other_msrs;
 
 	for (i = 0; i < KVM_MAX_NR_INTEL_GP_COUNTERS; i++) {
 		intercept = !(direct & BIT_ULL(i));
