@@ -267,8 +267,8 @@ void kvm_mediated_pmu_add_counters(struct kvm_vcpu *vcpu)
 	mediated->has |= *(u64 *)vcpu_to_pmu(vcpu)->all_valid_pmc_idx;
 	/* At VM-entry it would be too late to search CPUID: interrupts are off. */
 	mediated->has_other_msrs =
-		kvm_pmu_call(msr_idx_to_pmc)(vcpu, kvm_host_pmu.num_counters_fixed ?
-						   MSR_IA32_PMC0 : MSR_F15H_PERF_CTR0);
+		kvm_pmu_is_valid_msr(vcpu, kvm_host_pmu.num_counters_fixed ?
+					   MSR_IA32_PMC0 : MSR_F15H_PERF_CTR0);
 }
 
 void kvm_mediated_pmu_reset(struct kvm_vcpu *vcpu)
