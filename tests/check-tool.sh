@@ -3,7 +3,7 @@
 # OBJECT", and a window for each way that the host can be in while a guest uses its PMU.
 # Called with the tool in /machine/files.  $CHECK_TOOL=short (kernel command line): no guests.
 tool=/machine/files/mediated-pmu-check
-short=$(sed -n 's/.*check_tool=\([a-z]*\).*/\1/p' /proc/cmdline)
+short=$(cmdline check_tool)
 
 # What a system of Debian has, and this one does not.
 mkdir -p /tmp/files/usr/bin

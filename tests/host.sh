@@ -22,27 +22,14 @@ esac
 # The guest's counters are in use all the time, in both modes, and its programs count
 # themselves over and over.  Host events that come and go interrupt it often: where
 # VM-entries count there are many.
-busy='
-: >/tmp/rounds
-perf stat -a -o /tmp/all -e cycles,instructions,branches sleep 100000 &
-rounds() {
-	while :; do
-		pmu-selfcount --near 200 -n 30000 >/tmp/out 2>&1 && pmu-selfcount --near 200 --rdpmc -n 30000 >>/tmp/out 2>&1 ||
-			cat /tmp/out >>/tmp/wrong
-		echo >>/tmp/rounds
-	done
-}
-rounds &
-echo $! >/tmp/rounds.pid
-'
+busy='pmu-selfcount --near 200 -n 30000 && pmu-selfcount --near 200 --rdpmc -n 30000'
 busy_start() {
 	echo 0 >$CG/vm/cgroup.procs
 	guest_start g
 	echo 0 >$CG/cgroup.procs
 	# shellcheck disable=SC2154 # of guest_start
 	qemu=$guest_pid
-	guest g "$busy"
-	rounds=0
+	guest_busy g "$busy"
 }
 
 busy_stop() {
@@ -63,20 +50,6 @@ guest_prints() {
 		[ ! -s /tmp/printed ] || break
 		sleep 0.05
 	done
-}
-
-# The guest has counted itself meanwhile, each time exactly.
-guest_exact() { # during what
-	before=$rounds
-	for _ in $(seq 60); do
-		guest g 'wc -l </tmp/rounds; cat /tmp/wrong 2>/dev/null' >/tmp/rounds
-		rounds=$(head -n 1 /tmp/rounds)
-		[ "$rounds" -le "$before" ] || break
-		sleep 0.1
-	done
-	is "$(sed 1d /tmp/rounds)" "" "$1: the guest's counts are exact"
-	check "$1: the guest was busy, $((rounds - before)) rounds" [ "$rounds" -gt "$before" ] ||
-		guest g 'ps; dmesg | tail -n 20' | sed 's/^/# guest: /'
 }
 
 # What perf stat OPTION... COMMAND N counts more if N is LOOPS + 1 rather than 1: in
@@ -190,10 +163,10 @@ beside() {
 		"events of a task and its children: exact"
 	is "$(more --no-inherit -e instructions:uH,branches:uH host-count children)" "$both" \
 		"events of a task without its children: exact"
-	guest_exact "events of tasks"
+	guest_exact g "events of tasks"
 	is "$(more -a -e instructions:uH,branches:uH --for-each-cgroup work,vm in_cgroup work | head -n 2)" "$both" \
 		"events of a cgroup: exact"
-	guest_exact "events of a cgroup"
+	guest_exact g "events of a cgroup"
 	mark perf
 
 	# More events than counters.  Pinned is what the truth is.
@@ -202,7 +175,7 @@ beside() {
 	# shellcheck disable=SC2086
 	perf stat -x, -o /tmp/turns $turns work-loop 2000000
 	check "events by turns, of a task: to five percent, each had its turn" scaled 14000000
-	guest_exact "events by turns"
+	guest_exact g "events by turns"
 	mark turns
 
 	# For the oracle's steps to be the guest's time it must do no REP, i.e. clear no pages:
@@ -251,7 +224,7 @@ beside() {
 	wait $printing
 	echo 4 >$MUX
 	guest g 'kill -CONT $(cat /tmp/rounds.pid)'
-	guest_exact "NMI watchdog off"
+	guest_exact g "NMI watchdog off"
 
 	# shellcheck disable=SC2086
 	check "RDPMC in user mode: exact, and no value of the guest" host-count rdpmc 15 $LOOPS $indices
@@ -260,7 +233,7 @@ beside() {
 	check "the page of a CPU's events, by turns" host-count pages on 40 $twelve
 	# shellcheck disable=SC2086
 	check "the page of a CPU's events that wait for their turn" host-count pages off 40 $twelve
-	guest_exact "RDPMC in user mode"
+	guest_exact g "RDPMC in user mode"
 	mark rdpmc
 
 	echo 1 >/proc/sys/kernel/watchdog_thresh
@@ -271,7 +244,7 @@ beside() {
 	nmi=$(nmis)
 	mwindow run 140 sh -c "work-loop 16000000; sleep 7"
 	echo "ticks $(($(nmis) - nmi))"
-	guest_exact "NMI watchdog on again"
+	guest_exact g "NMI watchdog on again"
 	mark watchdog
 
 	busy_stop
@@ -324,12 +297,12 @@ hotplug() {
 	guest_to 2
 	mark guest
 	sleep 0.3
-	guest_exact "a CPU for the guest"
+	guest_exact g "a CPU for the guest"
 	# From another CPU: it finds the guest running, or its values parked.  They are not
 	# where the watchdog has an event.
 	watchdog 0
 	check "events come and go on the guest's CPU" host-count come-and-go 1 200
-	guest_exact "events come and go on its CPU"
+	guest_exact g "events come and go on its CPU"
 	# KVM_PROVE_MEDIATED_PMU takes them away one time in four.
 	for i in 1 2 3 4 5 6 7 8; do
 		guest_to 1
@@ -344,7 +317,7 @@ hotplug() {
 	online 1
 	is "$(counters_used)" 0 "its last CPU goes and comes: nothing of it is there"
 	guest_to 2
-	guest_exact "it is back there"
+	guest_exact g "it is back there"
 	watchdog 1
 
 	# Events of all CPUs, of a task and of a cgroup, while the CPU goes and comes.
@@ -361,13 +334,13 @@ hotplug() {
 	start=$(cut -d' ' -f1 /proc/uptime | tr -d .)
 	online 0
 	is "$(cat /sys/devices/system/cpu/online)" 0 "the guest's CPU goes"
-	guest_exact "its CPU is gone"
+	guest_exact g "its CPU is gone"
 	both=$(lines $INSNS $BRANCHES)
 	is "$(more -e instructions:uH,branches:uH work-loop)" "$both" "its CPU is gone: events of a task are exact"
 	online 1
 	is "$(cat /sys/devices/system/cpu/online)" 0-1 "the CPU is back"
 	guest_to 2
-	guest_exact "its CPU is back"
+	guest_exact g "its CPU is back"
 	# taskset in between would do more for one run than for another.
 	taskset -p 2 $$ >/dev/null
 	is "$(more -e instructions:uH,branches:uH work-loop)" "$both" "its CPU is back: events of a task on it are exact"

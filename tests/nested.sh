@@ -22,7 +22,7 @@ not="$not emulated_overflow_raises_one_interrupt emulated_overflow_raises_one_nm
 not="$not migrates_while_overflowing_interrupt migrates_while_overflowing_nmi"
 case ${nested:-} in all) not= ;; esac
 # How late the machine makes PMIs, as in tests/pmi.sh.
-pmi_arguments=$(sed -n 's/.*\bpmi=\([^ ]*\).*/\1/p' /proc/cmdline | tr , ' ')
+pmi_arguments=$(cmdline pmi | tr , ' ')
 mkdir -p /tmp/more/nested
 for kvm_mod in $KVM_MODULES; do cp "/machine/modules/$kvm_mod.ko" /tmp/more/nested; done
 for test in $tests state_test; do cp "/machine/selftests/$test" /tmp/more/nested; done

@@ -5,7 +5,7 @@
 # (--quirk late=N or skid=N), in steps.  Half of them run with the NMI watchdog.  Then
 # some with events of the host that include guests, and yield.
 kvm_mode_is_as_given
-orders=$(sed -n 's/.*\borders=\([0-9,]*\).*/\1/p' /proc/cmdline)
+orders=$(cmdline orders)
 seed=${orders%%,*}
 delay=${orders##*,}
 number=${orders#*,}

@@ -3,7 +3,7 @@
 # suites.  pmi=ARGUMENT,... on the command line is what the test is told of them, e.g.
 # pmi=-d,2000 with --quirk late=2000.  With the NMI watchdog the host has an event.
 kvm_mode_is_as_given
-arguments=$(sed -n 's/.*\bpmi=\([^ ]*\).*/\1/p' /proc/cmdline | tr , ' ')
+arguments=$(cmdline pmi | tr , ' ')
 for watchdog in 1 0; do
 	echo $watchdog >/proc/sys/kernel/nmi_watchdog
 	# shellcheck disable=SC2086

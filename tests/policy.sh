@@ -9,28 +9,6 @@ TRACE=/sys/kernel/tracing
 
 policy() { echo "$1" >$POLICY; }
 
-# The guest's counters are in use, and it counts itself over and over.
-busy='
-: >/tmp/rounds
-perf stat -a -o /tmp/all -e cycles,instructions,branches sleep 100000 &
-while :; do
-	pmu-selfcount --near 200 -n 30000 >/tmp/out 2>&1 || cat /tmp/out >>/tmp/wrong
-	echo >>/tmp/rounds
-done &
-'
-rounds=0
-guest_exact() { # during what
-	before=$rounds
-	for _ in $(seq 60); do
-		guest g 'wc -l </tmp/rounds; cat /tmp/wrong 2>/dev/null' >/tmp/rounds
-		rounds=$(head -n 1 /tmp/rounds)
-		[ "$rounds" -le "$before" ] || break
-		sleep 0.1
-	done
-	is "$(sed 1d /tmp/rounds)" "" "$1: the guest's counts are exact"
-	check "$1: the guest was busy, $((rounds - before)) rounds" [ "$rounds" -gt "$before" ]
-}
-
 # Instructions of LOOPS rounds of the block, by perf stat: less those of one.  No shell runs
 # in between, which would do more for one process number than for another.
 of_block() { # EVENT
@@ -62,10 +40,10 @@ program=$!
 guest_start g
 # shellcheck disable=SC2154 # of guest_start
 qemu=$guest_pid
-guest g "$busy"
+guest_busy g 'pmu-selfcount --near 200 -n 30000'
 ok "a VM starts beside an event of a task that includes guests"
 kill $program
-guest_exact "an event of a task"
+guest_exact g "an event of a task"
 
 # 2. Nor does a VM keep users from counting their programs.
 is "$(of_block instructions:uGH)" $INSNS "a program's event that includes guests: exact beside a VM"
@@ -89,14 +67,14 @@ for _ in 1 2 3 4 5; do perf-open cpu 1 instructions: true >/dev/null; done
 is "$(logged 'event that includes guests refused')" "$times" "... and not over and over"
 check "the tracepoint has the same" sh -c "grep 'perf_guest_refused: what=event comm=qemu-system-x86 owner=$qemu nr=1' $TRACE/trace &&
 	grep 'perf_guest_refused: what=thread comm=qemu-system-x86 owner=$qemu nr=1' $TRACE/trace"
-guest_exact "refusals"
+guest_exact g "refusals"
 
 # 4. yield: all are admitted, and give way.
 policy yield
 is "$(cat $POLICY)" yield "the policy is to yield"
 perf-open cpu 1 instructions: 'sleep 1' >/tmp/cpu
 check "yield: an event of a CPU runs when the guest does not" yields /tmp/cpu
-guest_exact "yield, a CPU"
+guest_exact g "yield, a CPU"
 perf-open "$qemu" 1 instructions: 'sleep 1' >/tmp/main
 diag "QEMU's main thread: $(cat /tmp/main)"
 for t in /proc/"$qemu"/task/*; do
@@ -107,10 +85,10 @@ check "yield: one of QEMU's threads is the guest" sh -c "awk '\$2 && \$3 < \$2 *
 perf-open cpu 9 instructions:D 'sleep 1' >/tmp/nine
 grep -v 'no counter' /tmp/nine >/tmp/some
 check "yield: nine pinned ones, $(grep -c 'no counter' /tmp/nine) find no counter: all give way" yields /tmp/some
-guest_exact "yield, nine pinned events"
+guest_exact g "yield, nine pinned events"
 perf-open cpu 12 instructions:u 'sleep 1' >/tmp/turns
 check "yield: a dozen by turns" yields /tmp/turns
-guest_exact "yield, a dozen"
+guest_exact g "yield, a dozen"
 # Guests only: none of this one's.
 is "$(perf-open cpu 1 instructions:G 'sleep 0.5' | cut -d' ' -f1)" 0 "yield: an event that excludes the host sees nothing of a guest that counts"
 # Also while others are in the guest's way, i.e. the whole PMU changes hands.
@@ -118,7 +96,7 @@ perf-open cpu 4 branches:D 'sleep 3' >/tmp/four &
 sleep 0.3
 is "$(perf-open cpu 1 instructions:GD 'sleep 0.5' | cut -d' ' -f1)" 0 "yield: nor beside events in the guest's way"
 wait $!
-guest_exact "yield, guests only"
+guest_exact g "yield, guests only"
 
 # What is sampled is the host.
 perf record -q -a -e instructions:GH -c 100003 -o /tmp/perf.data sh -c 'sleep 0.5; exec work-loop 1000000' >/tmp/record 2>&1
@@ -126,7 +104,7 @@ samples >/tmp/samples
 guests=$(grep -c guest /tmp/samples)
 check "yield: $(wc -l </tmp/samples) samples" [ "$(wc -l </tmp/samples)" -gt 40 ] || diag "$(cat /tmp/record)"
 is "$guests" 0 "... none is of a guest that counts"
-guest_exact "yield, samples"
+guest_exact g "yield, samples"
 
 # 5. To refuse again: what is open goes on.
 mkfifo /tmp/go

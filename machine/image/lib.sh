@@ -28,9 +28,13 @@
 #   in_guest NAME COMMANDS    the same where its output is figures: "status N" in it when
 #                             they fail; without an answer the run ends
 #   kvm_stat NAME STATISTIC   one of its vCPU's binary statistics, as debugfs has it
+#   guest_busy NAME COMMANDS  have its counters in use all the time, and it run COMMANDS over and
+#                             over; in the guest, /tmp/rounds.pid is who does
+#   guest_exact NAME WHEN     points: they have succeeded, and at least once since the last time
 #   guest_stop NAME           end it, return QEMU's exit status
 #   guest_boot NAME [OPTION...]  only start QEMU; its process is $guest_pid
 #   kvm_mode_is_as_given      point: KVM is in the mode that --kvm-param asks for
+#   cmdline NAME              value of NAME=VALUE on the kernel's command line
 #   step NAME                 what follows, here and in the machine log, belongs to step
 #                             NAME: see machine/figures.py
 #   mwindow open|close|mark|run ID ...   windows of the machine log
@@ -57,6 +61,8 @@ case $MODEL,$QUIRKS in
 intel*|*vmrun=host*) near=0 ;;
 *) near=1000 ;;
 esac
+
+cmdline() { sed -n "s/.*\\b$1=\\([^ ]*\\).*/\\1/p" /proc/cmdline; }
 
 ok() { tap_n=$((tap_n + 1)); echo "ok $tap_n - $1"; }
 not_ok() {
@@ -263,6 +269,34 @@ in_guest() {
 }
 
 kvm_stat() { cat /sys/kernel/debug/kvm/"$(cat "/tmp/guest.$1/pid")"-*/"$2"; }
+
+guest_busy() {
+	guest "$1" "
+		: >/tmp/rounds
+		perf stat -a -o /tmp/all -e cycles,instructions,branches sleep 100000 &
+		rounds() {
+			while :; do
+				{ $2; } >/tmp/out 2>&1 || cat /tmp/out >>/tmp/wrong
+				echo >>/tmp/rounds
+			done
+		}
+		rounds &
+		echo \$! >/tmp/rounds.pid"
+	guest_rounds=0
+}
+
+guest_exact() {
+	guest_rounds_before=$guest_rounds
+	for _ in $(seq 60); do
+		guest "$1" 'wc -l </tmp/rounds; cat /tmp/wrong 2>/dev/null' >/tmp/rounds
+		guest_rounds=$(head -n 1 /tmp/rounds)
+		[ "$guest_rounds" -le "$guest_rounds_before" ] || break
+		sleep 0.1
+	done
+	is "$(sed 1d /tmp/rounds)" "" "$2: the guest's counts are exact"
+	check "$2: the guest was busy, $((guest_rounds - guest_rounds_before)) rounds" \
+		[ "$guest_rounds" -gt "$guest_rounds_before" ] || guest "$1" 'ps; dmesg | tail -n 20' | sed 's/^/# guest: /'
+}
 
 guest_stop() {
 	guest_begin "$1" "exit 0"
