@@ -95,7 +95,7 @@ void kvm_mediated_pmu_clear_stale(u64 regs);
 
 /* pmi.c */
 void kvm_pmi_reserved(void);
-void kvm_pmi_write_status(u64 bits);
+void kvm_pmi_write_status(struct kvm_vcpu *vcpu, u64 bits);
 void kvm_pmi_leave_shared(struct kvm_vcpu *vcpu);
 void __kvm_pmi_resume(struct kvm_vcpu *vcpu);
 

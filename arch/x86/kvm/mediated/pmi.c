@@ -32,6 +32,8 @@
  *	expected	physical interrupts that are still to come, though their overflow
  *			was seen already: of a guest that has been told, or of a host
  *			event that was stopped in time.  They do nothing when they come.
+ *			At most one NMI and one that LVTPC made the vector: interrupts
+ *			that meet are one.
  *	nmis		NMIs that took bits out of the status in state SHARED.
  *	suspect		the vCPU that had the PMU a moment ago with PMIs enabled.  An
  *			interrupt that nobody else accounts for is of its counters: the
@@ -41,10 +43,12 @@
  * an interrupt comes            when                                   it is
  * ============================  =====================================  =================
  * vector, values in hardware    the status has a new bit of with_pmi   a PMI of the guest
- *                               else, one is expected                  done
+ *                               else, the vector is expected           done
  *                               else, a status bit is set: it rose     a PMI of the guest
  *                               again, or LVTPC was unmasked too
  *                               early for this hardware
+ *                               else, an NMI is expected: hardware is  done
+ *                               so late that LVTPC has changed
  *                               else, there is another suspect         a PMI of that vCPU
  *                               else, the status is direct and there   a PMI of the guest
  *                               are counters in with_pmi: the guest
@@ -71,6 +75,7 @@
 #include <linux/jiffies.h>
 #include <linux/once.h>
 #include <linux/rcuwait.h>
+#include <linux/sched/clock.h>
 
 #include <asm/svm.h>
 
@@ -78,11 +83,18 @@
 #include "x86.h"
 #include "mediated/internal.h"
 
-/* Interrupts that meet are one: no more than one latched and one in service. */
-#define KVM_PMI_MAX_EXPECTED	2
-
-/* An interrupt that is later than this is lost.  Hardware is late by microseconds. */
+/*
+ * An interrupt that is later than this is lost.  Hardware is late by microseconds, but
+ * the vector also waits for whoever has interrupts off.
+ */
 #define KVM_PMI_LATE_JIFFIES	2
+#define KVM_PMI_LATE_NS		(KVM_PMI_LATE_JIFFIES * TICK_NSEC)
+
+/*
+ * The same for an NMI that there may be or not.  The guest's next one is not to be taken
+ * for it: KVM cannot tell them apart if the guest clears the status bit itself.
+ */
+#define KVM_PMI_MAYBE_LATE_NS	(200 * NSEC_PER_USEC)
 
 enum kvm_pmi_suspicion {
 	KVM_PMI_POSSIBLE,	/* the guest may have cleared the status bit */
@@ -90,10 +102,14 @@ enum kvm_pmi_suspicion {
 	KVM_PMI_MASKED,		/* as before, but LVTPC was masked: not to be reported */
 };
 
+/* What LVTPC was when an interrupt was raised. */
+#define KVM_PMI_NMI		BIT(0)
+#define KVM_PMI_VECTOR		BIT(1)
+
 struct kvm_pmi_cpu {
-	unsigned int	expected;
+	unsigned int	expected;	/* KVM_PMI_NMI, KVM_PMI_VECTOR */
 	unsigned int	nmis;
-	unsigned long	expect_until;
+	u64		expect_until;	/* local_clock() */
 	struct kvm_vcpu	*suspect;
 	enum kvm_pmi_suspicion suspicion;
 	unsigned long	suspect_until;
@@ -141,34 +157,44 @@ static void kvm_pmi_report(struct kvm_vcpu *vcpu)
 		irq_work_queue(&pmi_record(vcpu)->wakeup);
 }
 
-static void kvm_pmi_expect(void)
+/* An interrupt is still to come, within @ns: KVM_PMI_NMI or KVM_PMI_VECTOR. */
+static void kvm_pmi_expect(unsigned int kind, u64 ns)
 {
 	struct kvm_pmi_cpu *cpu = this_cpu_ptr(&kvm_pmi_cpu);
+	u64 now = local_clock();
 
 	/* An NMI may take one at any point. */
-	if (time_after(jiffies, cpu->expect_until))
+	if (now > cpu->expect_until)
 		cpu->expected = 0;
-	cpu->expect_until = jiffies + KVM_PMI_LATE_JIFFIES;
-	if (cpu->expected < KVM_PMI_MAX_EXPECTED)
-		this_cpu_inc(kvm_pmi_cpu.expected);
+	cpu->expect_until = max(cpu->expect_until, now + ns);
+	this_cpu_or(kvm_pmi_cpu.expected, kind);
 }
 
-static bool kvm_pmi_was_expected(void)
+static bool __kvm_pmi_was_expected(unsigned int kind)
 {
 	struct kvm_pmi_cpu *cpu = this_cpu_ptr(&kvm_pmi_cpu);
 	unsigned int expected = READ_ONCE(cpu->expected);
 
-	if (expected && time_after(jiffies, cpu->expect_until)) {
+	if (expected && local_clock() > cpu->expect_until) {
 		cpu->expected = 0;
 		return false;
 	}
 
 	do {
-		if (!expected)
+		if (!(expected & kind))
 			return false;
-	} while (!this_cpu_try_cmpxchg(kvm_pmi_cpu.expected, &expected, expected - 1));
+	} while (!this_cpu_try_cmpxchg(kvm_pmi_cpu.expected, &expected, expected & ~kind));
 
 	return true;
+}
+
+/* Hardware may be so late that LVTPC has changed meanwhile. */
+static bool kvm_pmi_was_expected(void)
+{
+	unsigned int kind = in_nmi() ? KVM_PMI_NMI : KVM_PMI_VECTOR;
+
+	return __kvm_pmi_was_expected(kind) ||
+	       __kvm_pmi_was_expected(kind ^ (KVM_PMI_NMI | KVM_PMI_VECTOR));
 }
 
 static void kvm_pmi_probe(void)
@@ -177,7 +203,7 @@ static void kvm_pmi_probe(void)
 
 	kvm_pmi_status_set_raises = x86_guest_pmu_probe_status_set();
 	if (kvm_pmi_status_set_raises)
-		kvm_pmi_expect();
+		kvm_pmi_expect(KVM_PMI_VECTOR, KVM_PMI_LATE_NS);
 }
 
 /* A PMU is reserved, and no vCPU of the VM has run. */
@@ -186,11 +212,17 @@ void kvm_pmi_reserved(void)
 	DO_ONCE(kvm_pmi_probe);
 }
 
+/* What the interrupt of an overflow is, if the vCPU has the PMU or is about to. */
+static unsigned int kvm_pmi_kind(struct kvm_vcpu *vcpu)
+{
+	return pmi_record(vcpu)->lvtpc == APIC_DM_NMI ? KVM_PMI_NMI : KVM_PMI_VECTOR;
+}
+
 /* Set @bits of the status: that they are set is known.  Called with interrupts off. */
-void kvm_pmi_write_status(u64 bits)
+void kvm_pmi_write_status(struct kvm_vcpu *vcpu, u64 bits)
 {
 	if (kvm_pmi_status_set_raises)
-		kvm_pmi_expect();
+		kvm_pmi_expect(kvm_pmi_kind(vcpu), KVM_PMI_LATE_NS);
 	wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_SET, bits);
 }
 
@@ -243,7 +275,7 @@ static void kvm_pmi_status_seen(struct kvm_vcpu *vcpu, u64 status)
 	if (!kvm_pmi_look(vcpu, status) || lvtpc)
 		return;
 
-	kvm_pmi_expect();
+	kvm_pmi_expect(KVM_PMI_VECTOR, KVM_PMI_LATE_NS);
 	kvm_pmi_report(vcpu);
 }
 
@@ -272,10 +304,10 @@ void kvm_pmi_take_status(struct kvm_vcpu *vcpu)
 
 		/* The NMI may come as soon as the status is clear, or have come. */
 		if (raising)
-			kvm_pmi_expect();
+			kvm_pmi_expect(KVM_PMI_NMI, KVM_PMI_LATE_NS);
 		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_CLR, bits);
 		if (raising && nmis != this_cpu_read(kvm_pmi_cpu.nmis))
-			kvm_pmi_was_expected();
+			__kvm_pmi_was_expected(KVM_PMI_NMI);
 		kvm_pmi_report_taken(vcpu, bits);
 	}
 
@@ -309,7 +341,7 @@ static void kvm_pmi_set_lvtpc(struct kvm_vcpu *vcpu)
 	 * lost, as no status bit goes unnoticed, and perf would not know the interrupt.
 	 */
 	if (lvtpc && kvm_mediated_pmu_status_is_direct(vcpu))
-		this_cpu_write(kvm_pmi_cpu.expected, 0);
+		__kvm_pmi_was_expected(KVM_PMI_VECTOR);
 
 	/* An NMI in between is of the old one. */
 	x86_guest_pmu_set_lvtpc(lvtpc);
@@ -324,7 +356,7 @@ static void kvm_pmi_set_lvtpc(struct kvm_vcpu *vcpu)
 void kvm_pmi_load(struct kvm_vcpu *vcpu, u64 found)
 {
 	if (found & kvm_mediated_pmu_status_bits)
-		kvm_pmi_expect();
+		kvm_pmi_expect(KVM_PMI_NMI, KVM_PMI_LATE_NS);
 
 	kvm_pmi_look(vcpu, vcpu_to_pmu(vcpu)->global_status);
 	kvm_pmi_set_lvtpc(vcpu);
@@ -416,7 +448,7 @@ void kvm_pmi_set_status(struct kvm_vcpu *vcpu, u64 bits)
 		   (state == X86_GUEST_PMU_GUEST || state == X86_GUEST_PMU_PARKED)) {
 		kvm_pmi_status_seen(vcpu, kvm_pmi_status());
 		pmi_record(vcpu)->reported |= bits;
-		kvm_pmi_write_status(bits);
+		kvm_pmi_write_status(vcpu, bits);
 	} else {
 		pmu->global_status |= bits;
 	}
@@ -472,7 +504,7 @@ static bool kvm_pmi_handle_vector(struct kvm_vcpu *vcpu)
 		pmi_record(vcpu)->lvtpc = APIC_LVT_MASKED;
 
 	if (!raised) {
-		if (kvm_pmi_was_expected())
+		if (__kvm_pmi_was_expected(KVM_PMI_VECTOR))
 			return true;
 
 		/* It is this vCPU's, unless another one has better reason for it. */
@@ -495,7 +527,7 @@ static bool kvm_pmi_handle_taken(struct kvm_vcpu *vcpu, u64 taken, bool explaine
 	this_cpu_inc(kvm_pmi_cpu.nmis);
 	/* Perf's event and the guest's have one each, if these have not met. */
 	if (explained && kvm_pmi_raising(vcpu, taken))
-		kvm_pmi_expect();
+		kvm_pmi_expect(KVM_PMI_NMI, KVM_PMI_MAYBE_LATE_NS);
 	atomic64_or(taken, &pmi_record(vcpu)->taken);
 	kvm_pmi_report_taken(vcpu, taken);
 	return true;

@@ -299,7 +299,7 @@ void kvm_mediated_pmu_load_status(struct kvm_vcpu *vcpu, u64 found)
 		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_CLR, found & ~want);
 	/* LVTPC is perf's, and not masked: an interrupt that is late would be lost. */
 	if (want & ~found)
-		kvm_pmi_write_status(want & ~found);
+		kvm_pmi_write_status(vcpu, want & ~found);
 }
 
 /*

@@ -15,7 +15,6 @@
 #include <asm/perf_guest.h>
 
 #include "x86.h"
-#include "cpuid.h"
 #include "mediated/mediated.h"
 #include "pmu.h"
 #include "svm.h"

@@ -21,7 +21,6 @@
 #include <asm/perf_guest.h>
 
 #include "x86.h"
-#include "cpuid.h"
 #include "mediated/mediated.h"
 #include "pmu.h"
 #include "capabilities.h"

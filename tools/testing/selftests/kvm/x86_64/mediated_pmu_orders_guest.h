@@ -23,7 +23,8 @@
 
 /*
  * What ends a HLT that nothing else does, in nanoseconds.  The guest may not have come
- * to its HLT by then, for it is slow while its memory is mapped: again and again.
+ * to its HLT by then, for it is slow while its memory is mapped: again and again, and
+ * after twice the time, as its handler may be slow, too.
  */
 #define TIMER_COUNT	500000
 
@@ -60,6 +61,7 @@ static struct shared {
 	uint64_t rsp;
 	uint32_t lvtpc;
 	uint32_t handler;
+	uint32_t timer_count;
 	/* Slots that count. */
 	uint32_t selected;
 	bool interrupts_on;
@@ -169,6 +171,10 @@ static noinline uint64_t guest_handle(struct ex_regs *regs, uint64_t ctrl)
 			x2apic_write_reg(APIC_LVTPC, s->lvtpc);
 	}
 
+	if (regs->vector == TIMER_VECTOR) {
+		s->timer_count *= 2;
+		x2apic_write_reg(APIC_TMICT, s->timer_count);
+	}
 	if (regs->vector == TIMER_VECTOR || regs->vector == PMI_VECTOR)
 		x2apic_write_reg(APIC_EOI, 0);
 	return ctrl;
@@ -385,7 +391,8 @@ static __always_inline uint64_t guest_step(struct shared *s, const struct step *
 	case STEP_HLT:
 		s->interrupts_on = true;
 		x2apic_write_reg(APIC_LVTT, APIC_LVT_TIMER_PERIODIC | TIMER_VECTOR);
-		x2apic_write_reg(APIC_TMICT, TIMER_COUNT);
+		s->timer_count = TIMER_COUNT;
+		x2apic_write_reg(APIC_TMICT, s->timer_count);
 		GUEST_REGION(op->a, op->b, BLOCK_PLAIN, TAIL_HLT);
 		x2apic_write_reg(APIC_TMICT, 0);
 		break;
