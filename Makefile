@@ -50,6 +50,9 @@ bench-growth: ready ## how that cost grows with VMs, vCPUs, events and CPUs: tab
 	@scripts/deps gnuplot-nox
 	@demo/growth
 
+bench-selectors: ready ## what a guest costs that has more events than counters, on amd-zen5: a table
+	@demo/selectors
+
 machine-bench: ready ## what the PMU model costs: against the emulator as it comes
 	@scripts/machine-bench
 
@@ -93,4 +96,4 @@ tree-keep: deps
 
 ready: machine image
 
-.PHONY: help bench bench-growth demo check check-unit kernel kernel-debug kernel-base machine image machine-bench deb rebase-check tree refresh series series-check config-check style states clean deps tree-keep ready
+.PHONY: help bench bench-growth bench-selectors demo check check-unit kernel kernel-debug kernel-base machine image machine-bench deb rebase-check tree refresh series series-check config-check style states clean deps tree-keep ready

@@ -14,12 +14,17 @@ loaded() {
 }
 
 loaded Y "by default, if PMUs are mediated" "PMC virtualization enabled" enable_mediated_pmu=1
+is "$(kvm_param direct_selectors)" Y "direct_selectors=Y with it"
+selftest mediated_pmu_vpmc_test
+kvm_load enable_mediated_pmu=1 direct_selectors=0
+is "$(kvm_param vpmc) $(kvm_param direct_selectors)" "Y N" "vpmc=Y with direct_selectors=0"
 selftest mediated_pmu_vpmc_test
 for parameters in "enable_mediated_pmu=1 vpmc=0" "enable_mediated_pmu=0" "enable_mediated_pmu=1 enable_pmu=0"; do
 	before=$(said "PMC virtualization")
 	# shellcheck disable=SC2086 # words
 	kvm_load $parameters
 	is "$(kvm_param vpmc)" N "vpmc=N with $parameters"
+	is "$(kvm_param direct_selectors)" N "direct_selectors=N with $parameters"
 	is "$(($(said "PMC virtualization") - before))" 0 "nothing to tell"
 done
 loaded N "without virtual NMIs" "PMC virtualization is not used: it needs virtual NMIs" enable_mediated_pmu=1 vnmi=0

@@ -39,6 +39,7 @@ static bool in_fastpath(struct kvm_vcpu *vcpu, u32 msr)
 		return !is_intel && has_global && shared;
 	default:
 		return kvm_mediated_pmu_is_control(msr) &&
+		       !kvm_mediated_pmu_selectors_are_direct(vcpu) &&
 		       kvm_pmu_call(msr_idx_to_pmc)(vcpu, msr);
 	}
 }

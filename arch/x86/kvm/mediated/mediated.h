@@ -17,6 +17,9 @@ DECLARE_STATIC_KEY_FALSE(kvm_mediated_pmu_key);
 /* On while hardware may switch the PMU, i.e. kvm_amd's vpmc=1 is in effect. */
 DECLARE_STATIC_KEY_FALSE(kvm_vpmc_key);
 
+/* May event selectors be direct, where hardware switches them and nothing is to be denied? */
+extern bool __read_mostly kvm_mediated_pmu_direct_selectors;
+
 /* Are fixed counter 3 and PERF_METRICS offered to all VMs? */
 extern bool __read_mostly kvm_mediated_pmu_metrics;
 
@@ -57,9 +60,10 @@ struct kvm_pmi_record {
 };
 
 /*
- * Of struct kvm_mediated_pmu, @direct: RDPMC; GLOBAL_CTRL; GLOBAL_STATUS and the register
- * that clears bits of it.
+ * Of struct kvm_mediated_pmu, @direct: event selectors; RDPMC; GLOBAL_CTRL; GLOBAL_STATUS
+ * and the register that clears bits of it.
  */
+#define KVM_MEDIATED_PMU_SELECTORS BIT_ULL(60)
 #define KVM_MEDIATED_PMU_RDPMC	BIT_ULL(61)
 #define KVM_MEDIATED_PMU_GLOBAL	BIT_ULL(62)
 #define KVM_MEDIATED_PMU_STATUS	BIT_ULL(63)
@@ -168,6 +172,13 @@ static inline bool kvm_mediated_pmu_global_is_direct(struct kvm_vcpu *vcpu)
 	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_GLOBAL;
 }
 
+/* Event selectors: then the guest's are in the VMCB, see kvm_mediated_pmu_sync_selectors(). */
+static inline bool kvm_mediated_pmu_selectors_are_direct(struct kvm_vcpu *vcpu)
+{
+	return kvm_mediated_pmu_vmcb(vcpu) && kvm_mediated_pmu_is_armed(vcpu) &&
+	       vcpu_to_pmu(vcpu)->mediated->direct & KVM_MEDIATED_PMU_SELECTORS;
+}
+
 /* GLOBAL_STATUS and the register that clears bits of it. */
 static inline bool kvm_mediated_pmu_status_is_direct(struct kvm_vcpu *vcpu)
 {
@@ -236,6 +247,7 @@ u64 kvm_mediated_pmu_read_counter(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
 bool kvm_mediated_pmu_was_counting(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_sync(struct kvm_vcpu *vcpu);
+void __kvm_mediated_pmu_sync_selectors(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr);
 
 /* fastpath.c */
@@ -324,10 +336,18 @@ static inline void kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
 		__kvm_mediated_pmu_evict(vcpu);
 }
 
+/* Have the guest's event selectors in struct kvm_pmu: they may be in the VMCB. */
+static inline void kvm_mediated_pmu_sync_selectors(struct kvm_vcpu *vcpu)
+{
+	if (kvm_mediated_pmu_selectors_are_direct(vcpu))
+		__kvm_mediated_pmu_sync_selectors(vcpu);
+}
+
 /* The same for an access to @msr, but for those that are valid in there anyway. */
 static inline void kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr)
 {
-	if (kvm_mediated_pmu_is_armed(vcpu) && !kvm_mediated_pmu_is_control(msr))
+	if (kvm_mediated_pmu_is_armed(vcpu) &&
+	    (!kvm_mediated_pmu_is_control(msr) || kvm_mediated_pmu_selectors_are_direct(vcpu)))
 		__kvm_mediated_pmu_evict_for_msr(vcpu, msr);
 }
 

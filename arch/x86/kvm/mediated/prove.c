@@ -188,6 +188,8 @@ void kvm_mediated_pmu_prove_vmcb(struct kvm_vcpu *vcpu)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(mediated->vmcb->pmc); i++) {
+		if (kvm_mediated_pmu_selectors_are_direct(vcpu))
+			break;
 		ctl = mediated->vmcb->pmc[i].ctl;
 		want = mediated->has & BIT_ULL(i) ? mediated->selector[i] : 0;
 		WARN_ONCE(ctl != want, "VMCB: selector %d is 0x%llx, not 0x%llx", i, ctl, want);

@@ -210,15 +210,41 @@ bool kvm_mediated_pmu_was_counting(struct kvm_pmc *pmc)
 	return kvm_x86_call(get_cpl)(pmc->vcpu) ? usr : os;
 }
 
-/* Selectors that have changed, to the VMCB. */
+/*
+ * The guest may have changed its event selectors in the VMCB: have them in struct kvm_pmu, as
+ * if it had exited with each write.  Called outside guest mode.
+ */
+void __kvm_mediated_pmu_sync_selectors(struct kvm_vcpu *vcpu)
+{
+	struct vmcb_save_area *vmcb = kvm_mediated_pmu_vmcb(vcpu);
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	u64 has = pmu->mediated->has;
+	struct kvm_pmc *pmc;
+	int i;
+
+	for_each_counter(i, has) {
+		pmc = counter_pmc(pmu, i);
+		if (vmcb->pmc[i].ctl == pmc->eventsel)
+			continue;
+
+		pmc->eventsel = vmcb->pmc[i].ctl & ~pmu->reserved_bits;
+		kvm_mediated_pmu_reprogram(pmc, true);
+	}
+}
+EXPORT_SYMBOL_GPL(__kvm_mediated_pmu_sync_selectors);
+
+/* Selectors that have changed, to the VMCB: the guest's own if it can read them there. */
 static void write_vmcb(struct kvm_vcpu *vcpu, struct vmcb_save_area *vmcb)
 {
-	struct kvm_mediated_pmu *mediated = vcpu_to_pmu(vcpu)->mediated;
+	bool direct = kvm_mediated_pmu_selectors_are_direct(vcpu);
+	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
+	struct kvm_mediated_pmu *mediated = pmu->mediated;
 	u64 changed = mediated->changed & mediated->has;
 	int i;
 
 	for_each_counter(i, changed)
-		vmcb->pmc[i].ctl = mediated->selector[i];
+		vmcb->pmc[i].ctl = direct ? counter_pmc(pmu, i)->eventsel :
+					    mediated->selector[i];
 
 	mediated->changed &= ~changed;
 	kvm_pmu_call(vpmc_changed)(vcpu);

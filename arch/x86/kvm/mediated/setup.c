@@ -15,8 +15,10 @@
  *
  *  counters and PERF_METRICS: direct if they hold the guest's values, i.e. if the guest
  *	makes use of them.  The others trap, and are in struct kvm_pmu.
- *  event selectors and FIXED_CTR_CTRL: always trap, so that the event filter and the
- *	reserved bits hold.
+ *  event selectors and FIXED_CTR_CTRL: trap, so that the event filter and the reserved
+ *	bits hold.  Selectors are direct with AMD's PMC virtualization, if there is no
+ *	filter: KVM finds them in the VMCB when it needs them.  What the guest has set of
+ *	reserved bits is dropped when the selectors leave the VMCB.
  *  GLOBAL_CTRL and RDPMC: direct if the PMU is not shared with perf, and the guest's
  *	has the shape of the host's.
  *  GLOBAL_STATUS and the register that clears bits of it: likewise, and perf has no
@@ -41,6 +43,9 @@ EXPORT_SYMBOL_GPL(kvm_mediated_pmu_key);
 
 DEFINE_STATIC_KEY_FALSE(kvm_vpmc_key);
 EXPORT_SYMBOL_GPL(kvm_vpmc_key);
+
+bool __read_mostly kvm_mediated_pmu_direct_selectors;
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_direct_selectors);
 
 bool __read_mostly kvm_mediated_pmu_metrics;
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_metrics);
@@ -354,6 +359,19 @@ static bool kvm_mediated_pmu_may_rdpmc(struct kvm_pmu *pmu)
 }
 
 /*
+ * May the guest have its event selectors directly?  KVM cannot sanitise them then.  To
+ * hardware all of the guest is guest mode, so HostOnly and GuestOnly must not be in use.  A
+ * guest that sets them later without SVM finds that GuestOnly does not stop a counter.
+ */
+static bool kvm_mediated_pmu_may_select(struct kvm_vcpu *vcpu)
+{
+	return kvm_mediated_pmu_direct_selectors && kvm_mediated_pmu_vmcb(vcpu) &&
+	       !(vcpu->arch.efer & EFER_SVME) &&
+	       !vcpu_to_pmu(vcpu)->mediated->has_mode &&
+	       !rcu_access_pointer(vcpu->kvm->arch.pmu_event_filter);
+}
+
+/*
  * What may be direct now?  @alone: nothing but the guest's counters sets bits of
  * GLOBAL_STATUS or raises interrupts.  Else one that comes after the guest has cleared its
  * bit could be anybody's.  In state SHARED it is the counters only.
@@ -372,8 +390,12 @@ u64 kvm_mediated_pmu_may_be_direct(struct kvm_vcpu *vcpu, bool alone)
 
 	if (kvm_mediated_pmu_may_rdpmc(pmu))
 		direct |= KVM_MEDIATED_PMU_RDPMC;
-	if (kvm_pmu_has_perf_global_ctrl(pmu))
-		direct |= KVM_MEDIATED_PMU_GLOBAL | (alone ? KVM_MEDIATED_PMU_STATUS : 0);
+	if (!kvm_pmu_has_perf_global_ctrl(pmu))
+		return direct;
+
+	direct |= KVM_MEDIATED_PMU_GLOBAL | (alone ? KVM_MEDIATED_PMU_STATUS : 0);
+	if (kvm_mediated_pmu_may_select(vcpu))
+		direct |= KVM_MEDIATED_PMU_SELECTORS;
 
 	return direct;
 }
@@ -416,6 +438,10 @@ void kvm_mediated_pmu_mode_changed(struct kvm_vcpu *vcpu)
 
 	if (!kvm_vcpu_has_mediated_pmu(vcpu))
 		return;
+
+	/* The next load decides anew whether event selectors are direct. */
+	if (kvm_mediated_pmu_vmcb(vcpu))
+		kvm_mediated_pmu_evict(vcpu);
 
 	for_each_counter(i, pmu->mediated->has_mode)
 		kvm_pmu_request_counter_reprogram(counter_pmc(pmu, i));
@@ -490,6 +516,10 @@ void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu)
 
 	mediated->written = 0;
 	mediated->flipped = 0;
+
+	/* There may be an event filter by now.  The next load decides. */
+	if (kvm_mediated_pmu_selectors_are_direct(vcpu))
+		kvm_mediated_pmu_evict(vcpu);
 
 	if (mediated->wants.enabled || use == KVM_MEDIATED_PMU_ARMING) {
 		mediated->idle_entries = 0;

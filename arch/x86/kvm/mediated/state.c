@@ -114,9 +114,12 @@ static bool load_vmcb(struct kvm_vcpu *vcpu)
 		return false;
 
 	count_idle_entries(vcpu);
-	if (moves)
+	if (moves) {
 		set_direct(vcpu, true);
-	else if (mediated->changed & mediated->has)
+		kvm_pmu_ask_selectors(vcpu_to_pmu(vcpu),
+				      mediated->direct & KVM_MEDIATED_PMU_SELECTORS);
+	}
+	if (mediated->changed & mediated->has)
 		kvm_mediated_pmu_write_controls(vcpu);
 	kvm_mediated_pmu_prove_vmcb(vcpu);
 	return true;

@@ -50,6 +50,13 @@ void svm_mediated_pmu_recalc_intercepts(struct kvm_vcpu *vcpu)
 					     direct, direct);
 		set_msr_interception(vcpu, svm->msrpm, MSR_F15H_PERF_CTR + 2 * i,
 				     direct && core, direct && core);
+
+		direct = direct && kvm_mediated_pmu_selectors_are_direct(vcpu);
+		if (i < AMD64_NUM_COUNTERS)
+			set_msr_interception(vcpu, svm->msrpm, MSR_K7_EVNTSEL0 + i,
+					     direct, direct);
+		set_msr_interception(vcpu, svm->msrpm, MSR_F15H_PERF_CTL + 2 * i,
+				     direct && core, direct && core);
 	}
 
 	direct = kvm_mediated_pmu_global_is_direct(vcpu);

@@ -116,11 +116,10 @@ static void vpmc_move_in(struct kvm_vcpu *vcpu)
 	struct vmcb_save_area *save = &vmcb->save;
 	int i;
 
-	for (i = 0; i < pmu->nr_arch_gp_counters; i++) {
-		save->pmc[i].ctl = pmu->mediated->selector[i];
+	for (i = 0; i < pmu->nr_arch_gp_counters; i++)
 		save->pmc[i].ctr = pmu->gp_counters[i].counter & pmc_bitmask(&pmu->gp_counters[i]);
-	}
-	pmu->mediated->changed &= ~pmu->mediated->has;
+	/* Selectors follow, when it is known whether they are direct. */
+	pmu->mediated->changed |= pmu->mediated->has;
 
 	save->pmc_global_status = pmu->global_status & kvm_mediated_pmu_status_bits;
 	save->pmc_global_ctl = pmu->global_ctrl & kvm_mediated_pmu_status_bits;
@@ -147,6 +146,9 @@ void svm_vpmc_evict(struct kvm_vcpu *vcpu)
 
 	if (WARN_ON_ONCE(x86_guest_pmu()->swapped && kvm_get_running_vcpu() == vcpu))
 		return;
+
+	kvm_mediated_pmu_sync_selectors(vcpu);
+	kvm_pmu_ask_selectors(pmu, false);
 
 	for (i = 0; i < pmu->nr_arch_gp_counters; i++) {
 		WRITE_ONCE(pmu->gp_counters[i].counter, save->pmc[i].ctr);

@@ -74,6 +74,8 @@ struct pmu {
 	bool metrics_alone;
 	/* AMD: hardware switches it while LVTPC is an NMI, and that is how VMs begin. */
 	bool vpmc;
+	/* And selectors do not exit, if nothing is denied. */
+	bool direct_selectors;
 	/* What each VM-entry adds to counts of the guest, see pmu_counted(). */
 	uint8_t entry_insns;
 	uint8_t entry_branches;
@@ -566,6 +568,7 @@ static inline void pmu_detect(void)
 
 	pmu.vpmc = !access("/sys/module/kvm_amd/parameters/vpmc", R_OK) &&
 		   get_kvm_amd_param_bool("vpmc");
+	pmu.direct_selectors = pmu.vpmc && get_kvm_amd_param_bool("direct_selectors");
 	pmu.core = kvm_cpu_has(X86_FEATURE_PERFCTR_CORE);
 	pmu.global = kvm_cpu_has(X86_FEATURE_AMD_PERFMON_V2);
 	pmu.nr_gp = pmu.core ? 6 : 4;

@@ -8,6 +8,8 @@
  * there.  KVM may be loaded with another value of vpmc in between:
  *	mediated_pmu_vpmc_test -o /tmp/state; mediated_pmu_vpmc_test -i /tmp/state
  */
+#include <pthread.h>
+
 #include "mediated_pmu.h"
 
 #define PMI_VECTOR	0x41
@@ -312,6 +314,236 @@ TEST(no_value_keeps_the_vcpu_from_running)
 		_vcpu_set_msr(vcpu, pmu_global_status_msr(), value);
 		TEST_ASSERT(!(vcpu_get_msr(vcpu, pmu_global_status_msr()) & ~pmu_global_mask()),
 			    "The status has bits that are not of counters");
+	}
+	kvm_vm_free(vm);
+}
+
+/* Selectors that do not exit */
+
+#define NO_DIRECT	"event selectors exit"
+/* The first write does, and those until hardware has the values. */
+#define FEW_WRITES	20
+
+static uint64_t selected[MAX_COUNTERS];
+
+static void guest_select(int c, uint64_t event)
+{
+	selected[c] = event ? event | SELECT_OS : 0;
+	wrmsr(pmc_selector_msr(c), selected[c]);
+}
+
+/* Counter @c counts instructions, some of which KVM emulates. */
+static void guest_count_on(int c)
+{
+	uint64_t count;
+	int i;
+
+	for (i = 0; i < pmu.nr_gp; i++)
+		guest_select(i, i == c ? pmu_instructions() : i == (c + 1) % pmu.nr_gp ?
+			     pmu_branches() : 0);
+	wrmsr(pmc_msr(c), 0);
+	GUEST_MEASURE(pmu_global_ctrl_msr(), pmc_global_bit(c), 3, BLOCK_CPUID);
+	count = rdmsr(pmc_msr(c));
+	__GUEST_ASSERT(pmu_counted_insns(count, MEASURED_INSNS(BLOCK_CPUID_INSNS, 3), 3),
+		       "Counter %d: %lu instructions", c, count);
+	for (i = 0; i < pmu.nr_gp; i++)
+		GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(i)), selected[i]);
+}
+
+#define SELECT_ROUNDS	60
+
+static void guest_selects(void)
+{
+	int i;
+
+	guest_pmu_reset();
+	for (i = 0; i < SELECT_ROUNDS; i++) {
+		guest_count_on(i % pmu.nr_gp);
+		GUEST_SYNC(i);
+		/* User space has written to this one. */
+		GUEST_ASSERT_EQ(rdmsr(pmc_selector_msr(i % pmu.nr_gp)),
+				pmu_branches() | SELECT_OS);
+	}
+	GUEST_DONE();
+}
+
+/* User space finds what the guest has written without an exit, and the other way round. */
+TEST(selectors_do_not_exit)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	uint64_t stage, writes;
+	int c;
+
+	if (!pmu.direct_selectors)
+		SKIP(return, NO_DIRECT);
+
+	vm = pmu_vm_create(&vcpu, guest_selects);
+	while ((stage = pmu_run(vcpu)) != -1ull) {
+		sync_global_from_guest(vm, selected);
+		for (c = 0; c < pmu.nr_gp; c++)
+			TEST_ASSERT_EQ(vcpu_get_msr(vcpu, pmc_selector_msr(c)), selected[c]);
+		vcpu_set_msr(vcpu, pmc_selector_msr(stage % pmu.nr_gp),
+			     pmu_branches() | SELECT_OS);
+	}
+	writes = vcpu_stat(vcpu, "pmu_trapped_writes");
+	TEST_ASSERT(writes <= FEW_WRITES, "%lu exits for writes of %u rounds", writes,
+		    SELECT_ROUNDS);
+	kvm_vm_free(vm);
+}
+
+static void guest_counts_once(void)
+{
+	uint64_t efer = rdmsr(MSR_EFER);
+	int i;
+
+	for (i = 0;; i++) {
+		/* Twice with SVM, twice without. */
+		wrmsr(MSR_EFER, i & 2 ? efer | EFER_SVME : efer & ~EFER_SVME);
+		guest_select(0, pmu_instructions());
+		guest_select(1, pmu_branches());
+		wrmsr(pmc_msr(0), 0);
+		wrmsr(pmc_msr(1), 0);
+		GUEST_MEASURE(pmu_global_ctrl_msr(), pmc_global_bit(0) | pmc_global_bit(1), 10,
+			      BLOCK_PLAIN);
+		GUEST_ASSERT_EQ(!!rdmsr(pmc_msr(1)), 1);
+		GUEST_SYNC(rdmsr(pmc_msr(0)));
+	}
+}
+
+/* Does the guest exit for its selectors?  It has counted @count instructions. */
+static bool selectors_exit(struct kvm_vcpu *vcpu, uint64_t *count)
+{
+	uint64_t before;
+
+	/* The first time may be about the change. */
+	pmu_run(vcpu);
+	before = vcpu_stat(vcpu, "pmu_trapped_writes");
+	*count = pmu_run(vcpu);
+	return vcpu_stat(vcpu, "pmu_trapped_writes") != before;
+}
+
+TEST(selectors_exit_while_something_is_denied)
+{
+	uint64_t count, want = MEASURED_INSNS(BLOCK_PLAIN_INSNS, 10);
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int i;
+
+	if (!pmu.direct_selectors)
+		SKIP(return, NO_DIRECT);
+
+	vm = pmu_vm_create(&vcpu, guest_counts_once);
+	pmu_run(vcpu);
+	pmu_run(vcpu);
+	for (i = 0; i < 8; i++) {
+		/* Rounds with SVM come first. */
+		TEST_ASSERT(selectors_exit(vcpu, &count) == !(i & 1),
+			    "Selectors %s, SVM is %s", i & 1 ? "exit" : "do not exit",
+			    i & 1 ? "off" : "on");
+		TEST_ASSERT(pmu_counted_insns(count, want, 0), "%lu instructions", count);
+	}
+	for (i = 0; i < 4; i++) {
+		pmu_set_filter(vm, KVM_PMU_EVENT_DENY, pmu_instructions(), 0);
+		TEST_ASSERT(selectors_exit(vcpu, &count), "Selectors do not exit, with a filter");
+		TEST_ASSERT_EQ(count, 0);
+		pmu_set_filter(vm, KVM_PMU_EVENT_DENY, 0, 0);
+		TEST_ASSERT(!selectors_exit(vcpu, &count), "Selectors exit, without a filter");
+		TEST_ASSERT(pmu_counted_insns(count, want, 0), "%lu instructions", count);
+	}
+	kvm_vm_free(vm);
+}
+
+/*
+ * A filter that is installed while guests write selectors without exits: when the ioctl
+ * returns, nothing that it denies counts any more.
+ */
+#define NR_RACERS	2
+#define RACES		100
+
+static struct racer {
+	uint64_t rounds;
+	uint64_t counted;
+	uint64_t too_late;
+} racers[NR_RACERS];
+static uint64_t racing, denied;
+
+static void guest_races(uint64_t id)
+{
+	struct racer *r = &racers[id];
+	uint64_t before;
+
+	guest_pmu_reset();
+	while (READ_ONCE(racing)) {
+		before = READ_ONCE(denied);
+		wrmsr(pmc_selector_msr(0), pmu_instructions() | SELECT_OS);
+		wrmsr(pmc_msr(0), 0);
+		GUEST_MEASURE(pmu_global_ctrl_msr(), pmc_global_bit(0), 10, BLOCK_PLAIN);
+		if (rdmsr(pmc_msr(0)))
+			(*(before ? &r->too_late : &r->counted))++;
+		WRITE_ONCE(r->rounds, r->rounds + 1);
+	}
+	GUEST_DONE();
+}
+
+static void *run_racer(void *vcpu)
+{
+	pmu_run_to_done(vcpu);
+	return NULL;
+}
+
+/* Have all of them done @n more of what @offset in struct racer counts. */
+static void wait_for_racers(struct racer *r, size_t offset, uint64_t n)
+{
+	uint64_t from[NR_RACERS];
+	int i;
+
+	for (i = 0; i < NR_RACERS; i++)
+		from[i] = READ_ONCE(*(uint64_t *)((char *)&r[i] + offset));
+	for (i = 0; i < NR_RACERS; i++) {
+		while (READ_ONCE(*(uint64_t *)((char *)&r[i] + offset)) < from[i] + n)
+			usleep(10);
+	}
+}
+
+TEST(filter_holds_when_the_ioctl_returns)
+{
+	struct kvm_vcpu *vcpus[NR_RACERS];
+	uint64_t *is_racing, *is_denied;
+	pthread_t threads[NR_RACERS];
+	struct racer *r;
+	struct kvm_vm *vm;
+	int i;
+
+	if (!pmu.mediated || !pmu.global)
+		SKIP(return, "only if PMUs are mediated");
+
+	vm = vm_create_with_vcpus(NR_RACERS, guest_races, vcpus);
+	sync_global_to_guest(vm, pmu);
+	r = addr_gva2hva(vm, (vm_vaddr_t)&racers);
+	is_racing = addr_gva2hva(vm, (vm_vaddr_t)&racing);
+	is_denied = addr_gva2hva(vm, (vm_vaddr_t)&denied);
+	*is_racing = 1;
+	for (i = 0; i < NR_RACERS; i++) {
+		if (pmu.vpmc)
+			set_lvtpc(vcpus[i], LVTPC_NMI);
+		vcpu_args_set(vcpus[i], 1, (uint64_t)i);
+		TEST_ASSERT(!pthread_create(&threads[i], NULL, run_racer, vcpus[i]), "No thread");
+	}
+	for (i = 0; i < RACES; i++) {
+		wait_for_racers(r, offsetof(struct racer, counted), 2);
+		pmu_set_filter(vm, KVM_PMU_EVENT_DENY, pmu_instructions(), 0);
+		WRITE_ONCE(*is_denied, 1);
+		wait_for_racers(r, offsetof(struct racer, rounds), 2);
+		WRITE_ONCE(*is_denied, 0);
+		wait_for_racers(r, offsetof(struct racer, rounds), 2);
+		pmu_set_filter(vm, KVM_PMU_EVENT_DENY, 0, 0);
+	}
+	WRITE_ONCE(*is_racing, 0);
+	for (i = 0; i < NR_RACERS; i++) {
+		pthread_join(threads[i], NULL);
+		TEST_ASSERT(!r[i].too_late, "vCPU %d: %lu counts after the filter", i,
+			    r[i].too_late);
 	}
 	kvm_vm_free(vm);
 }
