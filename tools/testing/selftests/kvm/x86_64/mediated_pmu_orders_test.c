@@ -212,7 +212,8 @@ static void check_samples(void)
 	const uint64_t size = SAMPLE_PAGES * getpagesize();
 	char *data = (char *)samples + getpagesize();
 	struct perf_event_header header;
-	uint64_t at, head, count, nr = 0;
+	uint64_t at, head, count, nr = 0, nr_guest = 0;
+	uint16_t mode;
 
 	ioctl(event_fd, PERF_EVENT_IOC_DISABLE, 0);
 	count = perf_read(event_fd).count;
@@ -220,9 +221,18 @@ static void check_samples(void)
 	for (at = 0; at < head; at += header.size) {
 		/* They are not overwritten, and those that find no room are counted. */
 		memcpy(&header, data + at % size, sizeof(header));
-		nr += header.type == PERF_RECORD_SAMPLE;
+		if (header.type != PERF_RECORD_SAMPLE)
+			continue;
+		nr++;
+		mode = header.misc & PERF_RECORD_MISC_CPUMODE_MASK;
+		nr_guest += mode == PERF_RECORD_MISC_GUEST_KERNEL ||
+			    mode == PERF_RECORD_MISC_GUEST_USER;
 	}
 	nr_samples += nr;
+	if (nr_guest && !including) {
+		fail("host samples are taken for the guest's");
+		snprintf(failure_at, sizeof(failure_at), ", %lu of %lu", nr_guest, nr);
+	}
 	if (nr > count / PERIOD ||
 	    (nr < (count > late ? count - late : 0) / PERIOD && !nmis_were_blocked())) {
 		fail("host samples are lost");
