@@ -216,15 +216,13 @@ bool kvm_mediated_pmu_was_counting(struct kvm_pmc *pmc)
  */
 void __kvm_mediated_pmu_sync_selectors(struct kvm_vcpu *vcpu)
 {
-	struct vmcb_save_area *vmcb = kvm_mediated_pmu_vmcb(vcpu);
+	struct vmcb_save_area *vmcb = vcpu_to_pmu(vcpu)->mediated->vmcb;
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	u64 has = pmu->mediated->has;
-	struct kvm_pmc *pmc;
+	struct kvm_pmc *pmc = pmu->gp_counters;
 	int i;
 
-	for_each_counter(i, has) {
-		pmc = counter_pmc(pmu, i);
-		if (vmcb->pmc[i].ctl == pmc->eventsel)
+	for (i = 0; i < pmu->nr_arch_gp_counters; i++, pmc++) {
+		if (likely(vmcb->pmc[i].ctl == pmc->eventsel))
 			continue;
 
 		pmc->eventsel = vmcb->pmc[i].ctl & ~pmu->reserved_bits;
