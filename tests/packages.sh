@@ -70,10 +70,13 @@ as_page "no hard lockup detector" watchdog
 is "$(cat /proc/sys/kernel/nmi_watchdog)" 0 "it is off"
 check "mediated-pmu-check knows" sh -c 'mediated-pmu-check --json | grep "\"watchdog\": *\"off\""'
 
-# Whole, it takes an hour here.
 as_page "selftests" selftests
+# Whole, it takes some minutes here.
 if [ -n "$(cmdline whole)" ]; then as_page "selftests" all-selftests; fi
 
 as_page "go back" off
 as_page "go back" reload-off
 is "$(param)" N "the parameter is off"
+mediated-pmu-selftests --as-is mediated_pmu_vpmc_test >/tmp/out
+is $? 1 "selftests: where all of a test is skipped, none has passed"
+is "$(tail -n 1 /tmp/out)" "# 0 passed, 0 failed, 1 skipped" "selftests: it is a skip"
