@@ -203,7 +203,8 @@ l2() {
 	l2_options "$@" || return 125
 	# More than one guest may run: nothing is shared.
 	l2_dir=$(mktemp -d /tmp/l2.XXXXXX)
-	echo "$l2_rest" >"$l2_dir/command"
+	# Debian's echo makes something else of a backslash.
+	printf '%s\n' "$l2_rest" >"$l2_dir/command"
 	l2_qemu="-serial stdio $l2_qemu"
 	(l2_exec "$l2_dir" timeout "$l2_timeout") >"$l2_dir/console" 2>&1
 	l2_status=$?
@@ -254,7 +255,7 @@ guest_end() {
 	while read -t 200 -r guest_line; do
 		case $guest_line in
 		"=DONE "*) return "${guest_line#=DONE }" ;;
-		*) echo "$guest_line" ;;
+		*) printf '%s\n' "$guest_line" ;;
 		esac
 	done <"/tmp/guest.$1/p.out"
 	return 125
