@@ -72,7 +72,8 @@ not_ok() {
 }
 skip() { tap_n=$((tap_n + 1)); echo "ok $tap_n - $1 # SKIP $2"; }
 diag() { echo "$*" | sed 's/^/# /'; }
-bail() { echo "Bail out! $*"; exit 1; }
+# Not "Bail out!", which would end all other suites of tests/run, too.
+bail() { not_ok "goes on to the end"; diag "$*"; exit 1; }
 
 step_n=0
 step() { step_n=$((step_n + 1)); echo "@ $step_n $1"; mwindow mark $step_n; }
