@@ -121,15 +121,13 @@ const struct pmu_quirk pmu_quirk_table[] = {
 		.hostile = PMU_HOSTILE_ON, .help =
 		"the fixed counters are 0 to 2 and 4 to 6"
 	}, {
-		"halt-loses", "B20", PMU_QUIRK_FLAG, PMU_QUIRK_ANY, OFFSET(halt),
-		.hostile = PMU_HOSTILE_CHANGES, .help =
+		/* This one and the next two break KVM's means, with a mediated PMU or not. */
+		"halt-loses", "B20", PMU_QUIRK_FLAG, PMU_QUIRK_ANY, OFFSET(halt), .help =
 		"when the host halts, counters that do not count there lose their values"
 	}, {
-		"msrpm-clean", "B21", PMU_QUIRK_FLAG, PMU_QUIRK_AMD, OFFSET(msrpm),
-		.hostile = PMU_HOSTILE_ON, .help =
+		"msrpm-clean", "B21", PMU_QUIRK_FLAG, PMU_QUIRK_AMD, OFFSET(msrpm), .help =
 		"VMRUN with VMCB clean bit 1 set takes the contents of the MSR permission map, too, as they were"
 	}, {
-		/* Nothing tells software of it. */
 		"save-ctrl", "B22", PMU_QUIRK_STEPS, PMU_QUIRK_SAVE, OFFSET(save_ctrl), .help =
 		"each Nth VM-exit that is to save GLOBAL_CTRL does not"
 	}, {

@@ -35,6 +35,9 @@
  * or not (the quirk "vmrun" has the other ways).  A VMRUN that is refused leaves
  * the host as it was, and is the host's.
  *
+ * Quirks that count what they should not ("vmentry", "switch-cycles", "faults", "smi")
+ * change counters, not steps: the oracle is as without them.
+ *
  * Two ways lead there:
  *
  *   - A change of CPL or of EFER.SVME is not told to the model when it happens,
