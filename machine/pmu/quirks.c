@@ -24,7 +24,8 @@ const struct pmu_quirk pmu_quirk_table[] = {
 		"empty-pmi", "row19", PMU_QUIRK_STEPS, PMU_QUIRK_AMD, OFFSET(empty_pmi), .hostile = PMU_HOSTILE_CHANGES, .least = 20, .most = 200, .help =
 		"N steps after each PMI there is another, which no overflow stands behind"
 	}, {
-		"stray", "row18", PMU_QUIRK_STEPS, PMU_QUIRK_ANY, OFFSET(stray), .hostile = PMU_HOSTILE_CHANGES, .least = 3000, .most = 20000, .help =
+		/* Those of who sets up no traces would be NMIs that nobody knows. */
+		"stray", "row18", PMU_QUIRK_STEPS, PMU_QUIRK_ANY, OFFSET(stray), .help =
 		"each N steps of a guest whose counters count there is an interrupt by LVTPC, without a status bit, as of branch traces"
 	}, {
 		"unmask", "B3", PMU_QUIRK_FLAG, PMU_QUIRK_ANY, OFFSET(unmask), .hostile = PMU_HOSTILE_ON, .help =

@@ -1231,7 +1231,7 @@ static void change(void **state)
 
 	(void)state;
 	fix_init(&f, "amd-v2");
-	quirks(&f, "late=2000,stray=5000,B12=nested,unmask,vmrun=branch,change=7");
+	quirks(&f, "late=2000,smi=5000,B12=nested,unmask,vmrun=branch,change=7");
 	fix_init(&g, "amd-v2");
 	g.pmu.quirks = f.pmu.quirks;
 	for (i = 0; i < 10000; i++) {
@@ -1245,7 +1245,7 @@ static void change(void **state)
 		guest(&g, false);
 		assert_memory_equal(q, &g.pmu.quirks, sizeof(*q));
 		assert_true(q->late.val <= 2000);
-		assert_true(q->stray.val >= 3000 && q->stray.val <= 5000);
+		assert_true(q->smi.val >= 2000 && q->smi.val <= 5000);
 		assert_true(q->unmask.on && q->vmrun.on && q->vmrun.val == PMU_VMRUN_BRANCH);
 		assert_false(q->skid.on);
 		off += !q->late.on;
