@@ -3,7 +3,7 @@
 # --quirk hostile=SEED.  Counts are right but for what the quirks add, which is little of a
 # program's own instructions; nothing is lost, nothing leaks, nothing warns.
 kvm_mode_is_as_given
-near='--near 50'
+near=50
 # Interrupts that nothing stands behind are the host's NMIs while it has events.
 case $QUIRKS in
 *stray=*) stray=1 ;;
@@ -22,12 +22,12 @@ record='perf record -q -o /tmp/perf.data -c 40000 -e instructions:u work-loop 20
 
 guest_start g
 mark up
-check "a guest's counts" guest g "pmu-selfcount $near instructions branches && pmu-selfcount $near --rdpmc instructions branches"
+check "a guest's counts" guest g "pmu-selfcount --near $near instructions branches && pmu-selfcount --near $near --rdpmc instructions branches"
 samples "a guest" "$(guest g "$record")"
 
-guest_busy g "pmu-selfcount $near && pmu-selfcount $near --rdpmc"
+guest_busy g "pmu-selfcount --near $near && pmu-selfcount --near $near --rdpmc"
 mark busy
-check "beside it: the host's counts" pmu-selfcount $near instructions branches
+check "beside it: the host's counts" pmu-selfcount --near "$near" instructions branches
 samples "beside it: the host" "$(eval "$record")"
 for _ in 1 2 3; do
 	perf stat -a -e cycles,instructions,branches,cache-references,cache-misses work-loop 20000 >/dev/null 2>&1
