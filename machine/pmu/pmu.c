@@ -36,6 +36,8 @@
 #define SEL_AMD_EVENT_HI	(0xfull << 32)
 #define SEL_AMD_GUESTONLY	BIT(40)
 #define SEL_AMD_HOSTONLY	BIT(41)
+#define SEL_AMD_MERGE		(SEL_AMD_EVENT_HI | SEL_EVENT)
+#define MERGE_MASK		0xffffull	/* of the odd counter: the upper bits of a pair */
 
 /* AnyThread (21) is deprecated, and thus reserved. */
 #define SEL_INTEL_VALID		(SEL_EVENT | SEL_UMASK | SEL_USR | SEL_OS | SEL_EDGE | \
@@ -69,6 +71,7 @@
 #define PERF_CAP_METRICS	BIT(15)
 
 #define DEBUGCTL_FREEZE_PMC	BIT(12)
+#define DEBUGCTL_FREEZE_SMM	BIT(14)
 /*
  * LBR, BTF, TR, BTS, BTINT, BTS_OFF_OS, BTS_OFF_USR, the two freeze bits and
  * FREEZE_WHILE_SMM are kept though nothing but freeze-on-PMI is modelled:
@@ -163,6 +166,7 @@ struct cand {
 	uint8_t mult;
 	uint8_t rate;		/* most events one step can yield */
 	uint8_t modes;		/* bit mode_index(): counts in that mode */
+	uint8_t pair;		/* and in these the next counter has the upper bits */
 	bool pmi;
 	uint32_t want;
 };
@@ -205,11 +209,18 @@ struct __attribute__((may_alias)) priv {
 	uint64_t grown[PMU_MAX_GP];	/* in guest mode, since it was entered or the counter written */
 
 	uint64_t exit_retired;		/* at the last VM-exit */
+	uint64_t lost;			/* quirk "faults": retired, but not to be counted */
+
+	/* Of the quirk "change". */
+	struct pmu_quirks base;
+	uint64_t change;		/* 0: not begun */
+	uint32_t change_in;		/* VM-exits */
 
 	/* PERF_METRICS: slots the written value stands for, and growth since. */
 	uint64_t metrics_base;
 	uint64_t metrics_slots;
 	uint64_t metrics_retiring;
+	uint64_t metrics_residue;	/* quirk "metrics-residue": slots, retiring, of before */
 
 	/* Not in the feed: a load and then a store of the same address. */
 	uint64_t rmw_synced;
@@ -282,19 +293,41 @@ const struct pmu_model *pmu_model_find(const char *name)
 	return NULL;
 }
 
-void pmu_cpuid_0a(const struct pmu_model *model, uint32_t regs[4])
+static uint32_t fixed_bitmap_of(const struct pmu_model *model, const struct pmu_quirks *quirks)
 {
+	return quirks->fixed_77.on ? PMU_FIXED_77 : (1u << model->nr_fixed) - 1;
+}
+
+void pmu_cpuid_0a(const struct pmu_model *model, const struct pmu_quirks *quirks, uint32_t regs[4])
+{
+	unsigned int nr_gp = model->nr_gp - (quirks->hidden.on ? PMU_HIDDEN : 0);
 	const uint32_t nr_events = 8;
 
 	memset(regs, 0, 4 * sizeof(regs[0]));
 	if (model->vendor != PMU_INTEL)
 		return;
 
-	regs[0] = model->version | model->nr_gp << 8 | PMU_WIDTH << 16 | nr_events << 24;
+	regs[0] = model->version | nr_gp << 8 | PMU_WIDTH << 16 | nr_events << 24;
 	/* All eight events exist, slots too where no fixed counter is for them. */
 	regs[1] = 0;
-	regs[2] = (1u << model->nr_fixed) - 1;
+	regs[2] = fixed_bitmap_of(model, quirks);
+	/* Those without a gap: three of PMU_FIXED_77, too. */
 	regs[3] = model->nr_fixed | PMU_WIDTH << 5 | 1u << 15;
+}
+
+void pmu_cpuid_23(const struct pmu_model *model, const struct pmu_quirks *quirks, uint32_t subleaf,
+		  uint32_t regs[4])
+{
+	memset(regs, 0, 4 * sizeof(regs[0]));
+	if (!quirks->hidden.on)
+		return;
+
+	if (subleaf == 0) {
+		regs[0] = 1u << 0 | 1u << 1;
+	} else if (subleaf == 1) {
+		regs[0] = (1u << model->nr_gp) - 1;
+		regs[1] = fixed_bitmap_of(model, quirks);
+	}
 }
 
 void pmu_cpuid_80000022(const struct pmu_model *model, uint32_t regs[4])
@@ -334,9 +367,14 @@ static uint64_t gp_mask(const struct pmu *pmu)
 	return BIT(pmu->model->nr_gp) - 1;
 }
 
+static bool has_fixed(const struct pmu *pmu, unsigned int n)
+{
+	return fixed_bitmap_of(pmu->model, &pmu->quirks) & BIT(n);
+}
+
 static uint64_t fixed_mask(const struct pmu *pmu)
 {
-	return (BIT(pmu->model->nr_fixed) - 1) << GLOBAL_FIXED_SHIFT;
+	return (uint64_t)fixed_bitmap_of(pmu->model, &pmu->quirks) << GLOBAL_FIXED_SHIFT;
 }
 
 static uint64_t metrics_mask(const struct pmu *pmu)
@@ -376,15 +414,16 @@ static uint64_t status_set_valid(const struct pmu *pmu)
 	if (!is_intel(pmu))
 		return gp_mask(pmu) | STATUS_LBR_FRZ | STATUS_CTR_FRZ;
 
-	return global_valid(pmu) | STATUS_LBR_FRZ | STATUS_CTR_FRZ | STATUS_UNCORE | STATUS_OVF_BUF |
+	return (global_valid(pmu) & ~(pmu->quirks.metrics_gp.on ? GLOBAL_METRICS : 0)) |
+	       STATUS_LBR_FRZ | STATUS_CTR_FRZ | STATUS_UNCORE | STATUS_OVF_BUF |
 	       (pmu->quirks.trace_status.on ? STATUS_TRACE : 0) |
 	       (status_strange(pmu) & ~STATUS_COND_CHGD);
 }
 
-/* CondChgd can be cleared, but not set. */
+/* CondChgd can be cleared, but not set; with the quirk "status-metrics" so can bit 48. */
 static uint64_t status_reset_valid(const struct pmu *pmu)
 {
-	return status_set_valid(pmu) | (is_intel(pmu) ? STATUS_COND_CHGD : 0);
+	return status_set_valid(pmu) | (is_intel(pmu) ? STATUS_COND_CHGD | metrics_mask(pmu) : 0);
 }
 
 static uint64_t fixed_ctrl_valid(const struct pmu *pmu)
@@ -392,8 +431,9 @@ static uint64_t fixed_ctrl_valid(const struct pmu *pmu)
 	uint64_t mask = 0;
 	unsigned int i;
 
-	for (i = 0; i < pmu->model->nr_fixed; i++)
-		mask |= FIXED_VALID << (i * FIXED_BITS);
+	for (i = 0; i < PMU_MAX_FIXED; i++)
+		if (has_fixed(pmu, i))
+			mask |= FIXED_VALID << (i * FIXED_BITS);
 
 	return mask;
 }
@@ -611,7 +651,7 @@ static unsigned int privilege_modes(bool os, bool usr)
 }
 
 /* With either bit set the counter runs under EFER.SVME only. */
-static unsigned int hg_modes(uint64_t sel)
+static unsigned int hg_modes(const struct pmu *pmu, uint64_t sel)
 {
 	bool guest_only = sel & SEL_AMD_GUESTONLY, host_only = sel & SEL_AMD_HOSTONLY;
 	unsigned int modes = 0, m;
@@ -620,10 +660,31 @@ static unsigned int hg_modes(uint64_t sel)
 		return 0xff;
 
 	for (m = 0; m < 8; m++)
-		if (m & 4 && (m & 1 ? guest_only : host_only))
+		if (m & 4 ? (m & 1 ? guest_only : host_only) : pmu->quirks.svme.on)
 			modes |= 1u << m;
 
 	return modes;
+}
+
+/*
+ * AMD's large increments: the odd counter's event is Merge, and it takes what the
+ * even one before it carries.  In which modes?
+ */
+static unsigned int pair_modes(const struct pmu *pmu, unsigned int n)
+{
+	uint64_t sel;
+
+	if (is_intel(pmu) || n & 1 || n + 1 >= pmu->model->nr_gp)
+		return 0;
+	sel = pmu->eventsel[n + 1];
+	if ((sel & SEL_AMD_MERGE) != SEL_AMD_MERGE || !(sel & SEL_EN))
+		return 0;
+
+	if (pmu->quirks.merge.on && pmu->quirks.merge.val == PMU_MERGE_HOST)
+		return 0xff;
+	if (pmu->quirks.merge.on && sel & (SEL_AMD_GUESTONLY | SEL_AMD_HOSTONLY))
+		return 0;
+	return hg_modes(pmu, sel);
 }
 
 static bool decode_gp(const struct pmu *pmu, unsigned int n, struct cand *c)
@@ -639,8 +700,11 @@ static bool decode_gp(const struct pmu *pmu, unsigned int n, struct cand *c)
 		c->modes = 0xff;
 	} else {
 		ev = decode_amd(sel);
-		c->modes = hg_modes(sel);
+		c->modes = hg_modes(pmu, sel);
 	}
+	c->pair = pair_modes(pmu, n);
+	if (c->pair && pmu->quirks.merge.on && pmu->quirks.merge.val == PMU_MERGE_HOST)
+		c->modes |= c->pair;
 	c->modes &= privilege_modes(sel & SEL_OS, sel & SEL_USR);
 	c->pmi = sel & SEL_INT;
 	qualify(c, &ev, sel);
@@ -649,7 +713,10 @@ static bool decode_gp(const struct pmu *pmu, unsigned int n, struct cand *c)
 
 static bool decode_fixed(const struct pmu *pmu, unsigned int n, struct cand *c)
 {
-	static const uint8_t fields[PMU_MAX_FIXED] = { F_RETIRED, F_STEPS, F_STEPS, F_STEPS };
+	/* The last three, of topdown metrics: bad speculation, front end, retiring. */
+	static const uint8_t fields[PMU_MAX_FIXED] = {
+		F_RETIRED, F_STEPS, F_STEPS, F_STEPS, F_ZERO, F_ZERO, F_RETIRED
+	};
 	uint64_t ctrl = pmu->fixed_ctrl >> (n * FIXED_BITS);
 
 	c->form = FORM_SUM;
@@ -659,9 +726,20 @@ static bool decode_fixed(const struct pmu *pmu, unsigned int n, struct cand *c)
 	c->mult = n == FIXED_SLOTS ? PMU_SLOTS_PER_CYCLE : 1;
 	c->rate = c->mult;
 	c->want = 0;
+	c->pair = 0;
 	c->modes = privilege_modes(ctrl & FIXED_OS, ctrl & FIXED_USR);
 	c->pmi = ctrl & FIXED_PMI;
 	return true;
+}
+
+/* The step of the next one of the quirk "smi": at multiples of its period. */
+static uint64_t smi_after(struct pmu *pmu)
+{
+	uint64_t period = pmu->quirks.smi.val;
+
+	if (!pmu->quirks.smi.on || !period || !priv_of(pmu)->nr_cand)
+		return UINT64_MAX;
+	return (pmu->synced.steps / period + 1) * period;
 }
 
 /* Set the deadline from the counters' values, and tell the glue what changed. */
@@ -688,6 +766,8 @@ static void rearm(struct pmu *pmu, uint32_t want)
 			deadline = p->pending_due[i];
 	if (p->drifting && p->drift_due < deadline)
 		deadline = p->drift_due;
+	if (smi_after(pmu) < deadline)
+		deadline = smi_after(pmu);
 
 	if (deadline == pmu->deadline && want == pmu->want)
 		return;
@@ -757,7 +837,7 @@ static void rebuild(struct pmu *pmu)
 		if (idx < PMU_MAX_GP)
 			enabled = idx < pmu->model->nr_gp && decode_gp(pmu, idx, c);
 		else
-			enabled = idx - PMU_MAX_GP < pmu->model->nr_fixed &&
+			enabled = has_fixed(pmu, idx - PMU_MAX_GP) &&
 				  decode_fixed(pmu, idx - PMU_MAX_GP, c);
 		if (!enabled || !c->modes || c->form == FORM_NONE)
 			continue;
@@ -780,6 +860,14 @@ static bool advance(struct pmu *pmu, const struct cand *c, uint64_t n)
 	*ctr = n & WIDTH_MASK;
 	if (n <= WIDTH_MASK)
 		return false;
+
+	if (c->pair & 1u << mode_index(pmu->guest, pmu->user, pmu->svme)) {
+		uint64_t *upper = &pmu->gp[c->idx + 1], sum = (*upper & MERGE_MASK) + (n >> PMU_WIDTH);
+
+		*upper = (*upper & ~MERGE_MASK) | (sum & MERGE_MASK);
+		if (sum <= MERGE_MASK)
+			return false;
+	}
 
 	if (has_global(pmu))
 		pmu->global_status |= global_bit(c->idx) | status_strange(pmu);
@@ -879,8 +967,10 @@ static void deliver_one(struct pmu *pmu, enum pending which)
 		p->pending |= 1u << which;
 		p->pending_due[which] = pmu->synced.steps + pmu->quirks.stray.val;
 	} else if (which != PENDING_EMPTY) {
-		if (has_global(pmu) && pmu->debugctl & DEBUGCTL_FREEZE_PMC &&
-		    !(pmu->global_status & STATUS_CTR_FRZ)) {
+		bool freeze = pmu->debugctl & DEBUGCTL_FREEZE_PMC ||
+			      (pmu->quirks.freeze.on && which == PENDING_GUEST);
+
+		if (has_global(pmu) && freeze && !(pmu->global_status & STATUS_CTR_FRZ)) {
 			pmu->global_status |= STATUS_CTR_FRZ;
 			rebuild(pmu);
 		}
@@ -981,6 +1071,78 @@ static bool count_before_entry(struct pmu *pmu)
 	return pmi;
 }
 
+/*
+ * Counts that hardware should not have, of all counters that count in @mode.  True if
+ * one of them overflowed that wants a PMI.
+ */
+static bool miscount(struct pmu *pmu, unsigned int mode, uint64_t steps, uint64_t retired,
+		     uint64_t branches)
+{
+	const uint64_t d[F_NR] = { [F_STEPS] = steps, [F_RETIRED] = retired, [F_BRANCHES] = branches };
+	struct priv *p = priv_of(pmu);
+	bool pmi = false;
+	unsigned int i;
+
+	for (i = 0; i < p->nr_cand; i++) {
+		const struct cand *c = &p->cand[i];
+
+		if (c->modes & 1u << mode && c->form == FORM_SUM)
+			pmi |= advance(pmu, c, c->mult * (d[c->f[0]] + d[c->f[1]] + d[c->f[2]]));
+	}
+
+	return pmi;
+}
+
+/* And what follows from it, between two syncs. */
+static void miscount_now(struct pmu *pmu, uint64_t steps, uint64_t retired, uint64_t branches)
+{
+	uint64_t status = pmu->global_status;
+
+	if (miscount(pmu, mode_index(pmu->guest, pmu->user, pmu->svme), steps, retired, branches))
+		pend(pmu);
+	if (pmu->global_status & ~status & STATUS_CTR_FRZ)
+		rebuild(pmu);
+	deliver(pmu);
+	rearm(pmu, pmu->want);
+}
+
+/* Quirks "vmentry" and "switch-cycles": the guest is entered, or about to be left. */
+static void count_switch(struct pmu *pmu, bool entered)
+{
+	const struct pmu_quirk_val *vmentry = &pmu->quirks.vmentry;
+	bool insn = vmentry->on && vmentry->val != (entered ? PMU_VMENTRY_EXIT : PMU_VMENTRY_ENTRY);
+	bool branch = vmentry->on && vmentry->val == PMU_VMENTRY_BRANCH;
+	uint64_t cycles = pmu->quirks.switch_cycles.on ? pmu->quirks.switch_cycles.val : 0;
+
+	if (insn || cycles)
+		miscount_now(pmu, cycles, insn, branch);
+}
+
+/* Quirk "smi": code of system management, in the world that it has interrupted. */
+static bool count_smis(struct pmu *pmu, uint64_t nr)
+{
+	if (is_intel(pmu) && pmu->debugctl & DEBUGCTL_FREEZE_SMM)
+		return false;
+	return miscount(pmu, mode_index(pmu->guest, false, pmu->svme), nr * PMU_SMI_STEPS,
+			nr * PMU_SMI_STEPS, nr * PMU_SMI_BRANCHES);
+}
+
+/* Quirk "change", at a VM-exit: from time to time others are in force. */
+static void change_quirks(struct pmu *pmu)
+{
+	struct priv *p = priv_of(pmu);
+
+	if (!p->change) {
+		p->base = pmu->quirks;
+		p->change = pmu->quirks.change.val + 1;
+		p->change_in = 1;
+	}
+	if (--p->change_in)
+		return;
+	pmu_quirks_change(&pmu->quirks, &p->base, &p->change);
+	p->change_in = 1 + p->change % 64;
+}
+
 /* The growth since the last sync, into the oracle and @d. */
 static void take(struct pmu *pmu, uint64_t *d)
 {
@@ -1021,14 +1183,24 @@ static void take(struct pmu *pmu, uint64_t *d)
 void pmu_sync(struct pmu *pmu)
 {
 	struct priv *p = priv_of(pmu);
-	uint64_t d[F_NR], status = pmu->global_status;
+	uint64_t d[F_NR], status = pmu->global_status, smis = 0, lost = p->lost;
 	bool pmi;
 
+	if (pmu->feed.steps >= smi_after(pmu))
+		smis = pmu->feed.steps / pmu->quirks.smi.val - pmu->synced.steps / pmu->quirks.smi.val;
 	take(pmu, d);
-	if (!p->nr_active && !p->metrics && !p->pending && !p->drifting)
+	p->lost = 0;
+	if (!p->nr_active && !p->metrics && !p->pending && !p->drifting && !smis)
 		return;
 
+	if (lost > d[F_RETIRED]) {
+		p->lost = lost - d[F_RETIRED];
+		lost = d[F_RETIRED];
+	}
+	d[F_RETIRED] -= lost;
 	pmi = account(pmu, d);
+	if (smis)
+		pmi |= count_smis(pmu, smis);
 	if (p->drifting && pmu->synced.steps >= p->drift_due)
 		pmi |= drift_in(pmu);
 	/* Only by the quirk "status-intel". */
@@ -1064,6 +1236,8 @@ void pmu_set_mode(struct pmu *pmu, bool guest, bool user, bool svme)
 			p->pending_due[PENDING_GUEST] = pmu->synced.steps + pmu->quirks.late.val;
 		}
 		p->exit_retired = pmu->synced.retired;
+		if (pmu->quirks.change.on)
+			change_quirks(pmu);
 	} else if (entered && pmu->quirks.guest_only.on) {
 		pmi = count_before_entry(pmu);
 	}
@@ -1081,6 +1255,53 @@ void pmu_set_mode(struct pmu *pmu, bool guest, bool user, bool svme)
 	/* First, as the deadline depends on what is still to be delivered. */
 	deliver(pmu);
 	activate(pmu);
+	if (entered)
+		count_switch(pmu, true);
+}
+
+void pmu_vmexit(struct pmu *pmu)
+{
+	pmu_sync(pmu);
+	if (pmu->guest)
+		count_switch(pmu, false);
+}
+
+void pmu_fault(struct pmu *pmu, enum pmu_fault what)
+{
+	const struct pmu_quirk_val *q = &pmu->quirks.faults;
+
+	if (!q->on)
+		return;
+
+	if (what == PMU_FAULT_IRET) {
+		priv_of(pmu)->lost += q->val == PMU_FAULTS_IRET || q->val == PMU_FAULTS_BOTH;
+	} else if (what == PMU_FAULT_NESTED ? q->val != PMU_FAULTS_IRET :
+					      q->val == PMU_FAULTS_ALL || q->val == PMU_FAULTS_BOTH) {
+		pmu_sync(pmu);
+		miscount_now(pmu, 0, 1, 0);
+	}
+}
+
+static void metrics_restart(struct pmu *pmu, uint64_t val, uint64_t base);
+
+/* Quirk "halt-loses": what does not count in the host is not there after a deep sleep. */
+static void lose_values(struct pmu *pmu)
+{
+	const unsigned int host = 0x55;		/* of cand->modes */
+	struct priv *p = priv_of(pmu);
+	uint32_t keep = 0;
+	unsigned int i;
+
+	for (i = 0; i < p->nr_cand; i++)
+		if (p->cand[i].modes & host)
+			keep |= 1u << p->cand[i].idx;
+	for (i = 0; i < NR_COUNTERS; i++)
+		if (!(keep & 1u << i))
+			*counter(pmu, i) = 0;
+	memset(p->grown, 0, sizeof(p->grown));
+	if (!(keep & 1u << (PMU_MAX_GP + FIXED_SLOTS)))
+		metrics_restart(pmu, 0, 0);
+	rearm(pmu, pmu->want);
 }
 
 void pmu_halted(struct pmu *pmu)
@@ -1089,6 +1310,8 @@ void pmu_halted(struct pmu *pmu)
 	unsigned int i;
 
 	pmu_sync(pmu);
+	if (pmu->quirks.halt.on && !pmu->guest)
+		lose_values(pmu);
 	if (!p->pending)
 		return;
 
@@ -1120,7 +1343,7 @@ static uint64_t metrics_value(struct pmu *pmu)
 		unsigned __int128 sum = (unsigned __int128)base * p->metrics_base;
 
 		if (i == 0)
-			sum += (unsigned __int128)255 * p->metrics_retiring;
+			sum += (unsigned __int128)255 * (p->metrics_retiring + p->metrics_residue);
 		part = sum / slots;
 		/* Software may have written fractions of more than the whole. */
 		if (part > rest)
@@ -1129,7 +1352,11 @@ static uint64_t metrics_value(struct pmu *pmu)
 		val |= part << (8 * i);
 	}
 
-	return val | rest << 24;
+	val |= rest << 24;
+	/* The second level: half of each of the first. */
+	if (pmu->quirks.metrics_8.on)
+		val |= (val >> 1 & 0x7f7f7f7f) << 32;
+	return val;
 }
 
 /* Quirk "metrics-round": each fraction that is not 0 comes out one less. */
@@ -1140,7 +1367,7 @@ static uint64_t metrics_round(const struct pmu *pmu, uint64_t val)
 	if (!pmu->quirks.metrics_round.on)
 		return val;
 
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < 8; i++)
 		if (val >> (8 * i) & 0xff)
 			val -= BIT(8 * i);
 
@@ -1150,6 +1377,15 @@ static uint64_t metrics_round(const struct pmu *pmu, uint64_t val)
 static void metrics_restart(struct pmu *pmu, uint64_t val, uint64_t base)
 {
 	struct priv *p = priv_of(pmu);
+
+	/* What one part of 255 does not show: the fraction of the retiring slots. */
+	if (pmu->quirks.metrics_residue.on) {
+		uint64_t slots = p->metrics_base + p->metrics_slots;
+		uint64_t part = (pmu->metrics & 0xff) * (unsigned __int128)p->metrics_base / 255 +
+				p->metrics_retiring + p->metrics_residue;
+
+		p->metrics_residue = slots / 255 ? part % (slots / 255) : part;
+	}
 
 	pmu->metrics = val;
 	p->metrics_base = base;
@@ -1196,9 +1432,9 @@ static enum reg find_intel(const struct pmu *pmu, uint32_t msr, unsigned int *n)
 		return REG_A_PMC;
 	if (in_range(msr, MSR_PERFEVTSEL0, pmu->model->nr_gp, n))
 		return REG_SEL;
-	if (in_range(msr, MSR_FIXED_CTR0, pmu->model->nr_fixed, n))
+	if (in_range(msr, MSR_FIXED_CTR0, PMU_MAX_FIXED, n) && has_fixed(pmu, *n))
 		return REG_FIXED;
-	if (in_range(msr, MSR_FIXED_CTR0, PMU_MAX_FIXED, n))
+	if (in_range(msr, MSR_FIXED_CTR0, PMU_USUAL_FIXED, n))
 		return REG_ABSENT;
 
 	switch (msr) {
@@ -1314,7 +1550,7 @@ static bool write_ok(const struct pmu *pmu, enum reg reg, uint64_t val)
 	case REG_STATUS_SET:
 		return !(val & ~status_set_valid(pmu));
 	case REG_METRICS:
-		return !(val >> 32);
+		return !(val >> 32) || pmu->quirks.metrics_8.on;
 	default:
 		/* Read-only. */
 		return false;
@@ -1340,7 +1576,7 @@ static uint64_t inuse(const struct pmu *pmu)
 		if (pmu->eventsel[i] & SEL_INT)
 			val |= INUSE_PMI;
 	}
-	for (i = 0; i < pmu->model->nr_fixed; i++) {
+	for (i = 0; i < PMU_MAX_FIXED; i++) {
 		uint64_t ctrl = pmu->fixed_ctrl >> (i * FIXED_BITS);
 
 		if (ctrl & (FIXED_OS | FIXED_USR))
@@ -1536,7 +1772,7 @@ enum pmu_result pmu_rdpmc(struct pmu *pmu, uint32_t ecx, uint64_t *val)
 		return PMU_OK;
 	}
 
-	if (ecx >= RDPMC_FIXED && ecx - RDPMC_FIXED < pmu->model->nr_fixed) {
+	if (ecx >= RDPMC_FIXED && ecx - RDPMC_FIXED < PMU_MAX_FIXED && has_fixed(pmu, ecx - RDPMC_FIXED)) {
 		*val = pmu->fixed[ecx - RDPMC_FIXED];
 		return PMU_OK;
 	}
@@ -1559,7 +1795,7 @@ static uint64_t status_pmi(const struct pmu *pmu)
 	for (i = 0; i < pmu->model->nr_gp; i++)
 		if (pmu->eventsel[i] & SEL_INT)
 			mask |= BIT(i);
-	for (i = 0; i < pmu->model->nr_fixed; i++)
+	for (i = 0; i < PMU_MAX_FIXED; i++)
 		if (pmu->fixed_ctrl >> (i * FIXED_BITS) & FIXED_PMI)
 			mask |= BIT(GLOBAL_FIXED_SHIFT + i);
 
@@ -1685,6 +1921,9 @@ void pmu_reset(struct pmu *pmu)
 
 	memset(pmu->gp, 0, sizeof(pmu->gp));
 	memset(pmu->eventsel, 0, sizeof(pmu->eventsel));
+	/* As firmware may leave them: who reads one that CPUID hides reads something. */
+	for (i = 0; pmu->quirks.hidden.on && i < PMU_HIDDEN; i++)
+		pmu->eventsel[pmu->model->nr_gp - 1 - i] = 0xc0 | SEL_USR | SEL_OS | SEL_EN;
 	memset(pmu->fixed, 0, sizeof(pmu->fixed));
 	pmu->fixed_ctrl = 0;
 	pmu->global_ctrl = has_global(pmu) ? gp_mask(pmu) : 0;
@@ -1701,6 +1940,8 @@ void pmu_reset(struct pmu *pmu)
 	}
 
 	p->pending = 0;
+	p->lost = 0;
+	p->metrics_residue = 0;
 	p->drifting = 0;
 	memset(p->grown, 0, sizeof(p->grown));
 	pmu->last_load = UINT64_MAX;

@@ -29,7 +29,8 @@ extern "C" {
 #endif
 
 #define PMU_MAX_GP	8
-#define PMU_MAX_FIXED	4
+#define PMU_MAX_FIXED	7	/* more than 4 by the quirk "fixed-77h" only */
+#define PMU_USUAL_FIXED	4
 #define PMU_NR_L3	6	/* AMD, with pmu_model.uncore */
 #define PMU_NR_DF	16
 #define PMU_WIDTH	48
@@ -143,6 +144,14 @@ struct pmu_quirks {
 	struct pmu_quirk_val unmask, status_set;
 	struct pmu_quirk_val status_amd, status_intel;
 	struct pmu_quirk_val metrics_round, metrics_alone, drift, guest_only;
+	struct pmu_quirk_val metrics_residue, metrics_gp, metrics_8, fixed_77;
+	struct pmu_quirk_val hidden;	/* CPUID is the glue's */
+	struct pmu_quirk_val merge;	/* enum pmu_merge */
+	struct pmu_quirk_val svme, freeze, halt, smi, switch_cycles;
+	struct pmu_quirk_val vmentry;	/* enum pmu_vmentry */
+	struct pmu_quirk_val faults;	/* enum pmu_faults */
+	struct pmu_quirk_val msrpm, save_ctrl; /* the glue's */
+	struct pmu_quirk_val change;
 	struct pmu_quirk_val vmrun;	/* enum pmu_vmrun; the glue's */
 	struct pmu_quirk_val trace_status;
 	struct pmu_quirk_val uncore, tfa; /* tfa: the glue's */
@@ -152,6 +161,15 @@ struct pmu_quirks {
 
 /* Whose the step of VMRUN is: as the processor is, the guest's. */
 enum pmu_vmrun { PMU_VMRUN_GUEST, PMU_VMRUN_HOST, PMU_VMRUN_BRANCH };
+
+/* What Intel's counters count at VM-entry and VM-exit; without the quirk nothing. */
+enum pmu_vmentry { PMU_VMENTRY_ENTRY, PMU_VMENTRY_EXIT, PMU_VMENTRY_BOTH, PMU_VMENTRY_BRANCH };
+
+/* Which instructions AMD's counters of instructions get wrong. */
+enum pmu_faults { PMU_FAULTS_NESTED, PMU_FAULTS_ALL, PMU_FAULTS_IRET, PMU_FAULTS_BOTH };
+
+/* A selector of Merge with GuestOnly or HostOnly; as the processor is, it goes by them. */
+enum pmu_merge { PMU_MERGE_HOST, PMU_MERGE_ALONE };
 
 /* VMRUN that swaps the PMU without a way for the guest's PMI: as the processor is, it is lost. */
 enum pmu_vpmc_alone { PMU_VPMC_LOST, PMU_VPMC_INVALID };
@@ -167,7 +185,22 @@ enum pmu_quirk_kind {
 };
 
 /* PMU_QUIRK_VPMC: models with pmu_model.vpmc. */
-enum pmu_quirk_for { PMU_QUIRK_ANY, PMU_QUIRK_INTEL, PMU_QUIRK_AMD, PMU_QUIRK_VPMC };
+enum pmu_quirk_for {
+	PMU_QUIRK_ANY,
+	PMU_QUIRK_INTEL,
+	PMU_QUIRK_AMD,
+	PMU_QUIRK_VPMC,		/* with PMC virtualization */
+	PMU_QUIRK_V2,		/* AMD with PerfMonV2 */
+	PMU_QUIRK_SAVE,		/* with the control that saves GLOBAL_CTRL */
+	PMU_QUIRK_METRICS,	/* with PERF_METRICS */
+	PMU_QUIRK_FIXED3,	/* Intel with three fixed counters */
+};
+
+enum pmu_quirk_hostile {
+	PMU_HOSTILE_NEVER,
+	PMU_HOSTILE_ON,		/* may be in it: a processor is so, or it is not */
+	PMU_HOSTILE_CHANGES,	/* and comes, goes and changes its value in a run */
+};
 
 struct pmu_quirk {
 	const char *name;
@@ -177,6 +210,9 @@ struct pmu_quirk {
 	size_t offset;		/* of its value in struct pmu_quirks */
 	uint64_t val;		/* PMU_QUIRK_BITS: the default */
 	const char *values[4];	/* PMU_QUIRK_CHOICE: value 0, 1 ... */
+	/* Of a set that "hostile" makes. */
+	enum pmu_quirk_hostile hostile;
+	uint32_t least, most;	/* PMU_QUIRK_STEPS: its values there */
 	const char *help;	/* one line */
 };
 
@@ -185,18 +221,36 @@ extern const struct pmu_quirk pmu_quirk_table[];
 
 /*
  * Switch on what @text names, of a processor of @model: quirks with commas or
- * blanks between.  False, with the reason in @why, for what is not in the table,
- * has a value it cannot have, or is no quirk of such a processor; @quirks may
- * have changed then.
+ * blanks between, each by its name or by its row.  "hostile=SEED" stands for a set
+ * that the seed alone says, and "-NAME" for that quirk switched off again.  False,
+ * with the reason in @why, for what is not in the table, has a value it cannot have,
+ * or is no quirk of such a processor; @quirks may have changed then.
  */
 bool pmu_quirks_parse(struct pmu_quirks *quirks, const struct pmu_model *model,
 		      const char *text, char *why, size_t size);
+
+/* @quirks, as text for pmu_quirks_parse(); false if it is longer than @size. */
+bool pmu_quirks_print(const struct pmu_quirks *quirks, char *text, size_t size);
+
+/*
+ * The next value of those of @quirks that change, each off or not above its value in
+ * @base.  @state goes on.
+ */
+void pmu_quirks_change(struct pmu_quirks *quirks, const struct pmu_quirks *base, uint64_t *state);
 
 /*
  * A PMI that "late" holds back comes in guest mode if there is no VM-exit for
  * this many steps, or for the quirk's own number if that is larger.
  */
 #define PMU_LATE_BOUND		500
+
+/* What one of the quirk "smi" adds to each counter: steps and instructions; branches. */
+#define PMU_SMI_STEPS		200
+#define PMU_SMI_BRANCHES	20
+
+/* Counters that the quirk "leaf-23h" hides, and the bitmap of fixed ones of "fixed-77h". */
+#define PMU_HIDDEN		2
+#define PMU_FIXED_77		0x77
 
 /* Most increments of a counter that "drift" makes late. */
 #define PMU_DRIFT_MAX		3
@@ -297,6 +351,20 @@ static inline uint64_t pmu_deadline(const struct pmu *pmu)
  */
 void pmu_set_mode(struct pmu *pmu, bool guest, bool user, bool svme);
 
+/*
+ * A VM-exit begins; the mode is still the guest's.  Syncs, and quirks count what they
+ * count of it.
+ */
+void pmu_vmexit(struct pmu *pmu);
+
+/*
+ * An instruction that AMD's counters may get wrong, by the quirk "faults": one that
+ * has left by a nested page fault or by an exception, and IRET, which is about to
+ * retire.  The first two sync.
+ */
+enum pmu_fault { PMU_FAULT_NESTED, PMU_FAULT_EXCEPTION, PMU_FAULT_IRET };
+void pmu_fault(struct pmu *pmu, enum pmu_fault what);
+
 /* RDMSR / WRMSR by software.  Sync. */
 enum pmu_result pmu_rdmsr(struct pmu *pmu, uint32_t msr, uint64_t *val);
 enum pmu_result pmu_wrmsr(struct pmu *pmu, uint32_t msr, uint64_t val);
@@ -315,9 +383,11 @@ enum pmu_result pmu_rdpmc(struct pmu *pmu, uint32_t ecx, uint64_t *val);
 
 /*
  * CPUID leaf 0xA (Intel) or 0x80000022 (AMD): eax..edx in @regs.  All zero when
- * the model has no such leaf.
+ * the model has no such leaf.  Leaf 0x23 (Intel) is there with the quirk "leaf-23h".
  */
-void pmu_cpuid_0a(const struct pmu_model *model, uint32_t regs[4]);
+void pmu_cpuid_0a(const struct pmu_model *model, const struct pmu_quirks *quirks, uint32_t regs[4]);
+void pmu_cpuid_23(const struct pmu_model *model, const struct pmu_quirks *quirks, uint32_t subleaf,
+		  uint32_t regs[4]);
 void pmu_cpuid_80000022(const struct pmu_model *model, uint32_t regs[4]);
 
 /*
@@ -412,7 +482,8 @@ static inline uint64_t pmu_global_ctrl(const struct pmu *pmu)
 
 /*
  * The processor halts: no steps are taken until an interrupt wakes it, but a PMI
- * on its way goes on.  So it arrives now.  Syncs.
+ * on its way goes on.  So it arrives now.  With the quirk "halt-loses" counters of a
+ * host lose their values.  Syncs.
  */
 void pmu_halted(struct pmu *pmu);
 

@@ -173,7 +173,7 @@ u64 cr(int n)
 }
 
 static u8 hsave[4096] __attribute__((aligned(4096)));
-static u8 msrpm[8192] __attribute__((aligned(4096)));
+u8 msrpm[8192] __attribute__((aligned(4096)));
 
 void seg(u32 off, u16 sel, u16 attr)
 {

@@ -26,7 +26,7 @@ typedef uint64_t u64;
 /* boot.S, cases.S */
 extern u64 g_on, pmi_rip, db_rip[8];
 extern u32 g_msr, pmi_count, db_count;
-extern u8 vmcb[4096];
+extern u8 vmcb[4096], msrpm[8192];
 extern struct { u16 limit; u64 base; } __attribute__((packed)) gdtr;
 extern u8 tss[104];
 extern u8 h_iret[], h_nmi[], h_pmi[];

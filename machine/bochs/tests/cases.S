@@ -310,6 +310,13 @@ guest_paging_on:
 	cpuid
 	.code64
 
+	.code32
+	.globl	guest_npf
+guest_npf:
+	mov	FAULT_PAGE, %eax	/* which nested paging has not */
+	cpuid
+	.code64
+
 	/* Handlers. */
 	.globl	h_iret, h_skip2, h_fault, h_eoi, h_pmi, h_nmi, h_bad, h_db
 h_iret:	iretq

@@ -3,7 +3,9 @@
  * Unit cases of the accounting, on bare metal: counts must be exact.  TAP on
  * COM1, then power off.  Runs on every PMU model but amd-v1.  Built for one
  * setting of quirks: VMRUN_INSNS and VMRUN_BRANCHES are what VMRUN adds to the
- * guest's counts, UNMASK and SKID say that the quirk of that name is on.
+ * guest's counts, VMENTRY what VM-entry and VM-exit of VMX each add to both,
+ * FAULTS and IRETS what a fault and an IRET count more.  The others say that the
+ * quirk of that name is on.
  */
 #include "bare.h"
 
@@ -18,7 +20,27 @@
 #define SKID 0
 #endif
 
-extern u8 int_to_kernel[], pmi_start[], guest_cpuid[], guest_wrmsr[], guest_lmsw[], vmx_exit[], h_db[],
+#ifndef VMENTRY
+#define VMENTRY 0
+#endif
+#ifndef FAULTS
+#define FAULTS 0
+#define IRETS 0
+#endif
+#ifndef MSRPM
+#define MSRPM 0
+#endif
+#ifndef SAVE_CTRL
+#define SAVE_CTRL 0
+#endif
+#ifndef LEAF_23H
+#define LEAF_23H 0
+#endif
+#ifndef FIXED_77H
+#define FIXED_77H 0
+#endif
+
+extern u8 guest_npf[], int_to_kernel[], pmi_start[], guest_cpuid[], guest_wrmsr[], guest_lmsw[], vmx_exit[], h_db[],
 	user_tf[], guest_hlt[], guest_sti_hlt[], guest_paging[], guest_paging_on[];
 
 static bool icelake;
@@ -54,7 +76,7 @@ static void expect(const char *name, u64 k, u64 u, u64 b)
 	is(name, "kernel instructions", got[K], k);
 	is(name, "user instructions", got[U], u);
 	is(name, "branches", got[B], b);
-	ok(got[K] == k && got[U] == u && got[B] == b && got[C] >= k + u, name);
+	ok(got[K] == k && got[U] == u && got[B] == b && got[C] + 2 * VMENTRY >= k + u, name);
 }
 
 #define STOP 4		/* instructions that END adds */
@@ -284,9 +306,49 @@ static void svm_paging(void)
 	asm volatile("vmload %0" :: "a"(vmcb) : "memory");
 }
 
+/* A nested page fault: the instruction has not retired. */
+static void svm_npf(void)
+{
+	svm_setup(guest_npf);
+	put32(0x00c, 1u << 18 | 1u << 28);
+	put64(0x090, 1);
+	put64(0x0b0, cr(3));
+	put64(0x668, 0x0007040600070406);
+	seg(0x410, 0x18, 0xc9b);
+	put64(0x4d0, rdmsr(0xc0000080) & ~(1ull << 10));
+	put64(0x558, 0x31);
+	svm_run("nested page fault: guest", GUESTONLY, 0x400, VMRUN_INSNS + FAULTS, VMRUN_BRANCHES);
+}
+
+/* A permission map that changes while VMCB clean bit 1 says that nothing has. */
+static void svm_msrpm(void)
+{
+	u32 bit = (g_msr & 0x1fff) * 2 + 1;
+
+	svm_setup(guest_wrmsr);
+	msrpm[2048 + bit / 8] |= 1 << bit % 8;
+	svm_run("WRMSR intercepted: guest", GUESTONLY, 0x7c, VMRUN_INSNS + 3, VMRUN_BRANCHES);
+	msrpm[2048 + bit / 8] &= ~(1 << bit % 8);
+	put32(0x0c0, 1u << 1);
+	put64(0x578, (u64)guest_wrmsr);
+	svm_run("WRMSR no more intercepted, clean bit set: guest", GUESTONLY, MSRPM ? 0x7c : 0x72,
+		VMRUN_INSNS + (MSRPM ? 3 : 4), VMRUN_BRANCHES);
+	is("clean bit set", "exit code", get64(0x070), MSRPM ? 0x7c : 0x72);
+	ok(get64(0x070) == (MSRPM ? 0x7c : 0x72), "clean bit set: exit code");
+	put32(0x0c0, 0);
+	put64(0x578, (u64)guest_wrmsr);
+	svm_run("WRMSR no more intercepted, clean bit clear: guest", GUESTONLY, 0x72,
+		VMRUN_INSNS + 4, VMRUN_BRANCHES);
+	ok(get64(0x070) == 0x72, "clean bit clear: exit code");
+}
+
 static void svm_cases(void)
 {
 	svm_on();
+	svm_npf();
+	svm_msrpm();
+	if (MSRPM || FAULTS || IRETS)
+		return;
 
 	svm_setup(guest_cpuid);
 	svm_run("VMRUN, exit by CPUID: host and guest", 0, 0x72, 3 + STOP + 10, VMRUN_BRANCHES);
@@ -462,6 +524,15 @@ static void vmx_setup(const void *rip, u64 guest_ctrl, u64 host_ctrl)
 
 static void vmx_run(const char *name, void (*run)(void), u64 on, u64 exit, u64 k, u64 b)
 {
+	/* If the guest counts, it counts its entry, and its exit if it does then. */
+	unsigned int more = vmread(0x2808) ? VMENTRY * 2 : 0;
+
+	if (run == case_vmlaunch && vmread(0x681e) == (u64)guest_wrmsr)
+		more /= 2;
+	if (exit >> 31 || !more)
+		more = 0;
+	k += more;
+	b += more;
 	program(0);
 	g_on = on;
 	run();
@@ -610,8 +681,8 @@ static void vmx_cases(void)
 	vmwrite(0x2006, (u64)store_list);
 	vmwrite(0x400e, 2);
 	vmx_run("guest stops by WRMSR, itself counted", case_vmlaunch, 0, 10, 4, 0);
-	ok(vmread(0x2808) == (vmx_has_save ? 0 : 0xf), "GLOBAL_CTRL is saved where the control exists");
-	ok(store_list[0].val == 0 && store_list[1].val == 4, "MSR-store list has the guest's values");
+	ok(vmread(0x2808) == (vmx_has_save && !SAVE_CTRL ? 0 : 0xf), "GLOBAL_CTRL is saved where the control exists");
+	ok(store_list[0].val == 0 && store_list[1].val == 4 + VMENTRY, "MSR-store list has the guest's values");
 
 	vmx_setup(guest_cpuid, 1ull << 20, 0xf);
 	vmx_run("reserved bit in guest GLOBAL_CTRL", case_vmlaunch, 0xf, 0x80000021, 4 + STOP, 0);
@@ -620,6 +691,49 @@ static void vmx_cases(void)
 	case_vmlaunch();
 	is("reserved bit in host GLOBAL_CTRL", "error", vmread(0x4400), 8);
 	expect("reserved bit in host GLOBAL_CTRL", 4 + STOP, 0, 1);
+}
+
+/* The registers that CPUID hides or tells of. */
+static void shape_cases(void)
+{
+	u32 a = 0x23, b, c = 1, d, r[4];
+
+	cpuid(0xa, r);
+	ok((r[0] >> 8 & 0xff) == (LEAF_23H ? 6 : 8), "leaf 0Ah: counters");
+	ok(r[2] == (FIXED_77H ? 0x77 : icelake ? 0xf : 7), "leaf 0Ah: fixed counters");
+	asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	ok(!LEAF_23H || (a == 0xff && b == (FIXED_77H ? 0x77 : icelake ? 0xf : 7)), "leaf 23h");
+	cpuid(0, r);
+	ok(!LEAF_23H || r[0] >= 0x23, "leaf 0: there is a leaf 23h");
+	a = 7;
+	c = 1;
+	asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	ok((a >> 8 & 1) == LEAF_23H, "leaf 7: and it says so");
+	a = 0x5a5a5a5a;
+	if (FIXED_77H)
+		wrmsr(0x30f, 0x123456789a);
+	asm volatile("mov $2, %%r12d; rdmsr" : "+a"(a), "=d"(d) : "c"(0x30f) : "r12");
+	ok(!FIXED_77H || (a == 0x3456789a && d == 0x12), "fixed counter 6");
+	a = 0x5a5a5a5a;
+	asm volatile("mov $2, %%r12d; rdmsr" : "+a"(a), "=d"(d) : "c"(0x30c) : "r12");
+	ok((a == 0x5a5a5a5a) == !icelake, "fixed counter 3");
+}
+
+/* Instructions that fault, and the handlers' IRET. */
+static void fault_cases(void)
+{
+	program(0);
+	case_nops();
+	expect("neither faults nor IRET", STOP + 100, 0, 0);
+	program(0);
+	case_int();
+	expect("int: IRET", STOP + 2 + IRETS, 0, 2);
+	program(0);
+	case_ud2();
+	expect("ud2: a fault and IRET", STOP + 2 + FAULTS + IRETS, 0, 1);
+	program(0);
+	case_load_fault();
+	expect("load_fault: a fault and IRET", STOP + 5 + FAULTS + IRETS, 0, 1);
 }
 
 int main(void);
@@ -633,6 +747,13 @@ int main(void)
 	puts("TAP version 13\n");
 	if (SKID) {
 		halt_case();
+		off();
+	}
+	if (!amd)
+		shape_cases();
+	fault_cases();
+	if (FAULTS || IRETS) {
+		svm_cases();
 		off();
 	}
 	simple_cases();

@@ -20,6 +20,7 @@ static bool is_v2(const struct fix *f)
 
 static void cpuid(void **state)
 {
+	const struct pmu_quirks none = { 0 };
 	uint32_t r[4];
 
 	(void)state;
@@ -33,7 +34,7 @@ static void cpuid(void **state)
 	assert_int_equal(r[0] | r[1] | r[2] | r[3], 0);
 
 	memset(r, 0xff, sizeof(r));
-	pmu_cpuid_0a(pmu_model_find("amd-v2"), r);
+	pmu_cpuid_0a(pmu_model_find("amd-v2"), &none, r);
 	assert_int_equal(r[0] | r[1] | r[2] | r[3], 0);
 }
 

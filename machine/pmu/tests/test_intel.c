@@ -35,16 +35,17 @@ static void models_exist(void **state)
 
 static void cpuid(void **state)
 {
+	const struct pmu_quirks none = { 0 };
 	uint32_t r[4];
 
 	(void)state;
-	pmu_cpuid_0a(pmu_model_find("intel-8+3"), r);
+	pmu_cpuid_0a(pmu_model_find("intel-8+3"), &none, r);
 	assert_int_equal(r[0], 0x08300805);
 	assert_int_equal(r[1], 0);		/* slots without a fixed counter */
 	assert_int_equal(r[2], 0x7);
 	assert_int_equal(r[3], 3 | 48 << 5 | 1 << 15);
 
-	pmu_cpuid_0a(pmu_model_find("intel-8+4"), r);
+	pmu_cpuid_0a(pmu_model_find("intel-8+4"), &none, r);
 	assert_int_equal(r[0], 0x08300805);
 	assert_int_equal(r[1], 0);
 	assert_int_equal(r[2], 0xf);

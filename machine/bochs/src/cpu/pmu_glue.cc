@@ -164,6 +164,10 @@ void BX_CPU_C::pmu_cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *
   if (! pmug.on) return;
 
   switch (function) {
+  case 0x00000000:
+    if (pmug.pmu.quirks.hidden.on && leaf->eax < 0x23) leaf->eax = 0x23;
+    break;
+
   case 0x00000001:
     if (model->signature) leaf->eax = model->signature;
     leaf->ecx &= ~BX_CPUID_STD1_ECX_MONITOR_MWAIT;
@@ -182,11 +186,22 @@ void BX_CPU_C::pmu_cpuid(Bit32u function, Bit32u subfunction, cpuid_function_t *
     /* The MSR of that name takes any value, as all that the emulator has not. */
     if (pmug.pmu.quirks.tfa.on && ! subfunction)
       leaf->edx |= BX_CONST64(1) << 13;
+    if (pmug.pmu.quirks.hidden.on) {
+      if (! subfunction && ! leaf->eax) leaf->eax = 1;
+      if (subfunction == 1) leaf->eax |= 1 << 8;
+    }
     break;
 
   case 0x0000000a:
     if (model->vendor != PMU_INTEL) break;
-    pmu_cpuid_0a(model, regs);
+    pmu_cpuid_0a(model, &pmug.pmu.quirks, regs);
+    leaf->eax = regs[0]; leaf->ebx = regs[1];
+    leaf->ecx = regs[2]; leaf->edx = regs[3];
+    break;
+
+  case 0x00000023:
+    if (! pmug.pmu.quirks.hidden.on) break;
+    pmu_cpuid_23(model, &pmug.pmu.quirks, subfunction, regs);
     leaf->eax = regs[0]; leaf->ebx = regs[1];
     leaf->ecx = regs[2]; leaf->edx = regs[3];
     break;
@@ -343,6 +358,14 @@ void BX_CPU_C::pmu_unmasked(void)
   pmu_lvtpc_unmasked(&pmug.pmu);
 }
 
+/* The instruction in flight faults or, for IRET, is about to retire. */
+void BX_CPU_C::pmu_miscounts(enum pmu_fault what)
+{
+  if (! pmug.on) return;
+  if (what != PMU_FAULT_IRET) pmu_feed_totals();
+  pmu_fault(&pmug.pmu, what);
+}
+
 /* The processor halts, and may be halted already. */
 void BX_CPU_C::pmu_halt(void)
 {
@@ -448,7 +471,8 @@ void BX_CPU_C::pmu_leave_guest(Bit32u reason, Bit32u msr, bool wr, bool retires)
 {
   if (! pmug.on) return;
   pmu_close_step(retires);
-  pmu_sync(&pmug.pmu);
+  if (! in_vmx_guest && reason == SVM_VMEXIT_NPF) pmu_fault(&pmug.pmu, PMU_FAULT_NESTED);
+  pmu_vmexit(&pmug.pmu);
   if (machine_log && pmug.pmu.guest)
     pmu_log_exit(machine_log, bx_cpuid, &pmug.pmu.feed, reason, msr, wr);
 }
@@ -514,7 +538,9 @@ void BX_CPU_C::pmu_vmexit_save(void)
   uint64_t val = 0;
 
   if (! pmug.on) return;
-  if (vmcs.vmexit_ctrls1.SAVE_PERF_GLOBAL_CTRL()) {
+  const struct pmu_quirk_val *fails = &pmug.pmu.quirks.save_ctrl;
+  if (vmcs.vmexit_ctrls1.SAVE_PERF_GLOBAL_CTRL() &&
+      ! (fails->on && fails->val && ++pmug.saves % fails->val == 0)) {
     pmu_rdmsr(&pmug.pmu, PMU_MSR_GLOBAL_CTRL, &val);
     VMwrite64(VMCS_64BIT_GUEST_IA32_PERF_GLOBAL_CTRL, val);
   }

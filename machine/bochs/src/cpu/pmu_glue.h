@@ -35,6 +35,9 @@
  * or not (the quirk "vmrun" has the other ways).  A VMRUN that is refused leaves
  * the host as it was, and is the host's.
  *
+ * Quirks that count what they should not ("vmentry", "switch-cycles", "faults", "smi")
+ * change counters, not steps: the oracle is as without them.
+ *
  * Two ways lead there:
  *
  *   - A change of CPL or of EFER.SVME is not told to the model when it happens,
@@ -113,9 +116,13 @@ struct pmu_glue {
   bool paid_retired;		/* ... as one that retires, or not */
   bool between;			/* a trap-like VM-exit is being taken between instructions */
   bool on;			/* there is a PMU */
+  Bit64u saves;			/* of GLOBAL_CTRL at VM-exits, for the quirk "save-ctrl" */
   Bit64u host_global_ctrl;	/* of the VMCS, as checked at entry */
   struct pmu pmu;
 };
+
+/* Fixed counters 4 to 6, by the quirk "fixed-77h". */
+#define PMU_MSR_FIXED4 0x30d
 
 #define PMU_MSR_HWCR 0xc0010015
 #define PMU_MSR_IRPERF 0xc00000e9

@@ -40,11 +40,16 @@
   void pmu_halt(void);
 
   /* Without a deadline no PMI is on its way. */
-  BX_CPP_INLINE void pmu_halting(void) { if (pmug.stop != ~BX_CONST64(0)) pmu_halt(); }
+  BX_CPP_INLINE void pmu_halting(void) {
+    if (pmug.stop != ~BX_CONST64(0) || pmug.pmu.quirks.halt.on) pmu_halt();
+  }
+
+  void pmu_miscounts(enum pmu_fault what);
 
   /* HWCR and IRPerfCount are taken over where there is an IRPerfCount only. */
   BX_CPP_INLINE bool pmu_is_msr(Bit32u index) const {
     return pmu_msr_number(index) ||
+           (index >= PMU_MSR_FIXED4 && index < PMU_MSR_FIXED4 + 3 && pmug.pmu.quirks.fixed_77.on) ||
            ((index == PMU_MSR_HWCR || index == PMU_MSR_IRPERF) && pmug.pmu.model->irperf);
   }
 

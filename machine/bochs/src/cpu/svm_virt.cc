@@ -18,7 +18,7 @@ Bit32u BX_CPU_C::svm_virt_features(void) const
   if (! pmug.on) return 0;
   if (model->vnmi) features |= SVM_VIRT_VGIF | SVM_VIRT_VNMI;
   if (model->vpmc) features |= SVM_VIRT_VPMC;
-  if (pmug.pmu.quirks.vpmc_clean.on) features |= SVM_VIRT_CLEAN;
+  if (pmug.pmu.quirks.vpmc_clean.on || pmug.pmu.quirks.msrpm.on) features |= SVM_VIRT_CLEAN;
   return features;
 }
 
@@ -32,6 +32,15 @@ void BX_CPU_C::svm_virt_load(void)
   svmv.vgif = (features & SVM_VIRT_VGIF) && (svmv.int_ctl & SVM_INT_V_GIF_ENABLE);
   svmv.vnmi = (features & SVM_VIRT_VNMI) && (svmv.int_ctl & SVM_INT_V_NMI_ENABLE);
   svmv.vpmc = (features & SVM_VIRT_VPMC) && (vmcb_read32(SVM_VIRT_EXT) & SVM_VIRT_EXT_VPMC);
+
+  if (quirks->msrpm.on) {
+    if (svmv.msrpm_vmcb != vmcbptr || ! (vmcb_read32(SVM_CLEAN) & SVM_CLEAN_MAPS)) {
+      bx_phy_address addr = vmcb_read64(SVM_CONTROL64_MSRPM_BASE_PHY_ADDR) & ~BX_CONST64(0xfff);
+      for (unsigned n = 0; n < sizeof(svmv.msrpm); n += 8)
+        access_read_physical(addr + n, 8, &svmv.msrpm[n]);
+    }
+    svmv.msrpm_vmcb = vmcbptr;
+  }
 
   if (quirks->vpmc_clean.on) {
     Bit32u clean = (Bit32u) quirks->vpmc_clean.val;

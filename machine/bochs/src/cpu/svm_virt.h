@@ -37,7 +37,7 @@
 
 /* CPUID 8000_000A EDX */
 #define SVM_VIRT_VPMC	(1 << 8)
-#define SVM_VIRT_CLEAN	(1 << 5)	/* clean bits: with the quirk "vpmc-clean" */
+#define SVM_VIRT_CLEAN	(1 << 5)	/* clean bits: with the quirks "vpmc-clean" and "msrpm-clean" */
 #define SVM_VIRT_VGIF	(1 << 16)
 #define SVM_VIRT_VNMI	(1 << 25)
 
@@ -55,6 +55,7 @@
 #define SVM_VIRT_EXT_VPMC	(1 << 3)
 
 #define SVM_CLEAN		0x0c0
+#define SVM_CLEAN_MAPS		(1 << 1)	/* addresses of the I/O and MSR permission maps */
 
 /* The save area, in the VMCB's page. */
 #define SVM_VPMC_CTL(n)		(0x4e0 + 16 * (n))
@@ -75,6 +76,10 @@ struct svm_virt {
   Bit64u cached_vmcb;
   bool cached_vpmc;
   struct pmu_vpmc cache;
+
+  /* The quirk "msrpm-clean": the MSR permission map of the VMCB that ran last. */
+  Bit64u msrpm_vmcb;
+  Bit8u msrpm[0x1800];
 };
 
 #endif /* MACHINE_SVM_VIRT_H */

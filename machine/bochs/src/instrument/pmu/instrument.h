@@ -26,8 +26,19 @@
   if ((what) == BX_INSTR_IS_JMP_INDIRECT || (what) == BX_INSTR_IS_CALL_INDIRECT) \
     PMU_INSTR_BRANCH(branch_eip, new_eip, true);                               \
 } while (0)
-#define BX_INSTR_FAR_BRANCH(cpu_id, what, prev_cs, prev_eip, new_cs, new_eip)  \
-  BX_CPU_THIS_PTR pmug.uncond++
+#define BX_INSTR_FAR_BRANCH(cpu_id, what, prev_cs, prev_eip, new_cs, new_eip) do { \
+  BX_CPU_THIS_PTR pmug.uncond++;                                               \
+  if ((what) == BX_INSTR_IS_IRET &&                                            \
+      PMU_INSTR_UNLIKELY(BX_CPU_THIS_PTR pmug.pmu.quirks.faults.on))           \
+    BX_CPU_THIS_PTR pmu_miscounts(PMU_FAULT_IRET);                             \
+} while (0)
+
+/* Faults; #DB, #BP and #OF are traps, more or less */
+#define BX_INSTR_EXCEPTION(cpu_id, vector, error_code) do {                    \
+  if (PMU_INSTR_UNLIKELY(BX_CPU_THIS_PTR pmug.pmu.quirks.faults.on) &&         \
+      (vector) != 1 && (vector) != 3 && (vector) != 4)                         \
+    BX_CPU_THIS_PTR pmu_miscounts(PMU_FAULT_EXCEPTION);                        \
+} while (0)
 
 /* linear memory access */
 #define BX_INSTR_LIN_ACCESS(cpu_id, lin, phy, len, memtype, rw) do {           \
@@ -55,7 +66,6 @@
 #define BX_INSTR_DEBUG_PROMPT()
 #define BX_INSTR_DEBUG_CMD(cmd)
 #define BX_INSTR_OPCODE(cpu_id, i, opcode, len, is32, is64)
-#define BX_INSTR_EXCEPTION(cpu_id, vector, error_code)
 #define BX_INSTR_INTERRUPT(cpu_id, vector)
 #define BX_INSTR_HWINTERRUPT(cpu_id, vector, cs, eip)
 #define BX_INSTR_CACHE_CNTRL(cpu_id, what)
