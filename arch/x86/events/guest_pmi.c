@@ -51,9 +51,12 @@ enum x86_guest_nmi x86_guest_pmu_take_status(void)
 		/* Interrupts of branch traces have no status bit. */
 		part = status || intel_bts_is_active();
 	} else {
-		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR, taken);
+		/* Also what is not of counters, such as a bit that freezes them. */
+		status &= ~GLOBAL_STATUS_LBRS_FROZEN;
+		wrmsrl(MSR_AMD64_PERF_CNTR_GLOBAL_STATUS_CLR,
+		       taken | (status & ~x86_guest_pmu_counters()));
 		amd_pmu_expect_late_nmi();
-		part = status != taken;
+		part = (status & x86_guest_pmu_counters()) != taken;
 	}
 
 	inc_irq_stat(perf_guest_mediated_pmis);

@@ -17,6 +17,9 @@ DECLARE_STATIC_KEY_FALSE(kvm_mediated_pmu_key);
 /* On while hardware may switch the PMU, i.e. kvm_amd's vpmc=1 is in effect. */
 DECLARE_STATIC_KEY_FALSE(kvm_vpmc_key);
 
+/* Has the CPU counters that are not among those of kvm_host_pmu? */
+extern bool __read_mostly kvm_mediated_pmu_has_hidden;
+
 /* May event selectors be direct, where hardware switches them and nothing is to be denied? */
 extern bool __read_mostly kvm_mediated_pmu_direct_selectors;
 

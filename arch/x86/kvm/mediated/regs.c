@@ -333,7 +333,7 @@ void kvm_mediated_pmu_load_status(struct kvm_vcpu *vcpu, u64 found)
 static u64 save_status(struct kvm_vcpu *vcpu)
 {
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
-	u64 status;
+	u64 found, status;
 
 	/* Bit 48 of GLOBAL_CTRL may be enough to have them count. */
 	if (kvm_host_pmu.num_metrics && kvm_mediated_pmu_global_is_direct(vcpu) &&
@@ -342,10 +342,15 @@ static u64 save_status(struct kvm_vcpu *vcpu)
 
 	kvm_pmu_call(mediated_put)(vcpu);
 
-	rdmsrl(kvm_pmu_ops.GLOBAL_STATUS, status);
-	status &= kvm_mediated_pmu_status_bits;
-	if (status)
-		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_CLR, status);
+	rdmsrl(kvm_pmu_ops.GLOBAL_STATUS, found);
+	status = found & kvm_mediated_pmu_status_bits;
+	/* Some are of others.  On AMD that is the one of LBRs, and one freezes counters. */
+	if (boot_cpu_data.x86_vendor == X86_VENDOR_INTEL)
+		found = status;
+	else
+		found &= ~GLOBAL_STATUS_LBRS_FROZEN;
+	if (found)
+		wrmsrl(kvm_pmu_ops.GLOBAL_STATUS_CLR, found);
 
 	pmu->global_status = kvm_pmu_has_perf_global_ctrl(pmu) ?
 			     status & ~pmu->global_status_rsvd : 0;

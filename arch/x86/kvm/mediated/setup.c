@@ -44,6 +44,9 @@ EXPORT_SYMBOL_GPL(kvm_mediated_pmu_key);
 DEFINE_STATIC_KEY_FALSE(kvm_vpmc_key);
 EXPORT_SYMBOL_GPL(kvm_vpmc_key);
 
+bool __read_mostly kvm_mediated_pmu_has_hidden;
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_has_hidden);
+
 bool __read_mostly kvm_mediated_pmu_direct_selectors;
 EXPORT_SYMBOL_GPL(kvm_mediated_pmu_direct_selectors);
 
@@ -331,7 +334,8 @@ EXPORT_SYMBOL_GPL(kvm_mediated_pmu_set_metrics);
  */
 static bool kvm_mediated_pmu_is_shaped_like_host(struct kvm_pmu *pmu)
 {
-	return pmu->nr_arch_gp_counters == kvm_host_pmu.num_counters_gp &&
+	return !kvm_mediated_pmu_has_hidden &&
+	       pmu->nr_arch_gp_counters == kvm_host_pmu.num_counters_gp &&
 	       (pmu->nr_arch_fixed_counters == kvm_host_pmu.num_counters_fixed ||
 		(pmu->nr_arch_fixed_counters == KVM_USUAL_NR_FIXED_COUNTERS &&
 		 kvm_host_pmu.num_counters_fixed == KVM_USUAL_NR_FIXED_COUNTERS + 1));

@@ -28,6 +28,27 @@
 #include "vmx.h"
 #include "vmx_mediated.h"
 
+/*
+ * Does CPUID leaf 0x23 have counters that leaf 0xa, which perf goes by, has not?  Guests
+ * that have GLOBAL_CTRL or RDPMC directly would have these, too.
+ */
+static bool has_hidden_counters(void)
+{
+	unsigned int eax, gp, fixed, ecx, edx;
+
+	if (boot_cpu_data.cpuid_level < ARCH_PERFMON_EXT_LEAF ||
+	    !boot_cpu_has(X86_FEATURE_ARCH_PERFMON_EXT))
+		return false;
+
+	cpuid_count(ARCH_PERFMON_EXT_LEAF, 0, &eax, &gp, &ecx, &edx);
+	if (!(eax & BIT(ARCH_PERFMON_NUM_COUNTER_LEAF)))
+		return false;
+
+	cpuid_count(ARCH_PERFMON_EXT_LEAF, ARCH_PERFMON_NUM_COUNTER_LEAF,
+		    &gp, &fixed, &ecx, &edx);
+	return (u64)gp >> kvm_host_pmu.num_counters_gp || fixed & ~kvm_host_pmu.fixed_mask;
+}
+
 /* What is missing in this CPU for a mediated PMU?  NULL if nothing is. */
 const char *vmx_mediated_pmu_objection(void)
 {
@@ -52,6 +73,7 @@ const char *vmx_mediated_pmu_objection(void)
 	if (!cpu_has_load_perf_global_ctrl())
 		return "VMX controls to load PERF_GLOBAL_CTRL are required";
 
+	kvm_mediated_pmu_has_hidden = has_hidden_counters();
 	return NULL;
 }
 
