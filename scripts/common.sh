@@ -49,7 +49,7 @@ use_ccache() {
 }
 
 # What stands at a kernel's place in the repository; not all of these directories does.
-new_files() { (cd "$TOP" && find "${NEW_DIRS[@]}" -type f ! -path 'Documentation/project/*' ! -path 'tools/mediated-pmu-check' ! -name '*~' ! -name '.*.sw?' 2>/dev/null || true) | sort; }
+new_files() { (cd "$TOP" && find "${NEW_DIRS[@]}" -type f ! -path 'Documentation/project/*' ! -path 'tools/mediated-pmu-check' ! -path 'tools/mediated-pmu-silicon.c' ! -name '*~' ! -name '.*.sw?' 2>/dev/null || true) | sort; }
 
 # The new files that a patch names.
 named_files() { sed '/^diff --git /,$d' "$1" | sed -n 's/^New-file: //p'; }
