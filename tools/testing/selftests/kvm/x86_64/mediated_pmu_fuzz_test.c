@@ -294,10 +294,18 @@ static bool is_allowed(int c)
 }
 
 /* The guest is in ring 0 all the time, and never enables SVM. */
+#define SELECT_MERGE	(0xf000000ffull | ARCH_PERFMON_EVENTSEL_ENABLE)
+
 static bool may_count(int c)
 {
 	uint64_t s = m.pmc[c].selector;
 
+	/*
+	 * AMD's event Merge has an odd counter take what the one before it carries, also
+	 * with an instruction that switches either off.  This is not modelled.
+	 */
+	if (!pmu.intel && c % 2 && (s & SELECT_MERGE) == SELECT_MERGE)
+		return true;
 	if (pmu.global && !(m.global_ctrl & pmc_global_bit(c)))
 		return false;
 	if (!is_allowed(c))
