@@ -175,6 +175,13 @@ void svm_vpmc_evict(struct kvm_vcpu *vcpu)
 	svm_vpmc_changed(vcpu);
 }
 
+/* The VMCB is about to be freed; the vCPU does not run any more. */
+void svm_vpmc_forget(struct kvm_vcpu *vcpu)
+{
+	if (vcpu_to_pmu(vcpu)->mediated)
+		WRITE_ONCE(vcpu_to_pmu(vcpu)->mediated->vmcb, NULL);
+}
+
 /* VM-entry.  Returns false if it is to be done without VPMC. */
 bool svm_vpmc_load(struct kvm_vcpu *vcpu)
 {
