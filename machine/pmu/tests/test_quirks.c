@@ -4,12 +4,12 @@
 
 #define METRICS		0x329
 
-/* Switch @text on, on top of what is on. */
+/* Switch @text on, on top of what is on; nothing if that is NULL. */
 static void quirks(struct fix *f, const char *text)
 {
 	char why[200] = "";
 
-	if (!pmu_quirks_parse(&f->pmu.quirks, f->pmu.model, text, why, sizeof(why)))
+	if (text && !pmu_quirks_parse(&f->pmu.quirks, f->pmu.model, text, why, sizeof(why)))
 		fail_msg("%s", why);
 }
 
@@ -476,8 +476,7 @@ static void metrics_alone(void **state)
 	(void)state;
 	for (quirk = 0; quirk < 2; quirk++) {
 		fix_init(&f, "intel-8+4");
-		if (quirk)
-			quirks(&f, "metrics-alone");
+		quirks(&f, quirk ? "metrics-alone" : NULL);
 		wr(&f, 0x30c, 1000);
 		wr(&f, METRICS, 0x80);
 		/* Fixed counter 3 is on in GLOBAL_CTRL, but not in FIXED_CTR_CTRL. */
@@ -731,8 +730,7 @@ static void vmentry(void **state)
 		unsigned int both = cases[i].entry + cases[i].exit;
 
 		fix_init(&f, "intel-8+3");
-		if (cases[i].text)
-			quirks(&f, cases[i].text);
+		quirks(&f, cases[i].text);
 		wr(&f, 0x186, SEL_ON | 0xc0);
 		wr(&f, 0x187, SEL_ON | 0xc4);
 		wr(&f, 0x188, SEL_ON | 0x3c);
@@ -773,8 +771,7 @@ static void switch_cycles(void **state)
 	(void)state;
 	for (quirk = 0; quirk < 2; quirk++) {
 		for_each_model(r, &f) {
-			if (quirk)
-				quirks(&f, "B11=70");
+			quirks(&f, quirk ? "B11=70" : NULL);
 			arm(&f, r, SEL_ON | r->cycles, 0);
 			guest(&f, true);
 			assert_int_equal(rd(&f, r->ctr), 70 * quirk);
@@ -805,8 +802,7 @@ static void metrics_residue(void **state)
 	(void)state;
 	for (quirk = 0; quirk < 2; quirk++) {
 		fix_init(&f, "intel-8+4");
-		if (quirk)
-			quirks(&f, "B6");
+		quirks(&f, quirk ? "B6" : NULL);
 		wr(&f, 0x38d, 0x3000);
 		wr(&f, GLOBAL_CTRL, BIT(48) | BIT(35));
 		/* One part of 255 is 160 slots; 10050 of 40800 are 62 parts and 130 slots. */
@@ -918,8 +914,7 @@ static void faults(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		fix_init(&f, "amd-v2");
-		if (cases[i].text)
-			quirks(&f, cases[i].text);
+		quirks(&f, cases[i].text);
 		wr(&f, 0xc0010204, SEL_ON | SEL_INT | 0xc0);
 		wr(&f, 0xc0010202, SEL_ON | 0x76);
 		pmu_fault(&f.pmu, PMU_FAULT_NESTED);
@@ -1047,8 +1042,7 @@ static void halt_loses(void **state)
 		for_each_model(r, &f) {
 			bool lost = quirk;
 
-			if (quirk)
-				quirks(&f, "B20");
+			quirks(&f, quirk ? "B20" : NULL);
 			guest(&f, false);
 			wr(&f, r->ctr, 1234);
 			pmu_halted(&f.pmu);
@@ -1117,8 +1111,7 @@ static void freeze(void **state)
 	(void)state;
 	for (quirk = 0; quirk < 2; quirk++) {
 		fix_init(&f, "amd-v2");
-		if (quirk)
-			quirks(&f, "B24");
+		quirks(&f, quirk ? "B24" : NULL);
 		guest(&f, true);
 		wr(&f, 0xc0010204, SEL_ON | SEL_INT | 0x76);
 		wr(&f, 0xc0010205, MASK48);
@@ -1150,8 +1143,7 @@ static void svme(void **state)
 	(void)state;
 	for (quirk = 0; quirk < 2; quirk++) {
 		fix_init(&f, "amd-v2");
-		if (quirk)
-			quirks(&f, "B25");
+		quirks(&f, quirk ? "B25" : NULL);
 		wr(&f, 0xc0010204, SEL_ON | SEL_GUESTONLY | 0x76);
 		wr(&f, 0xc0010202, SEL_ON | SEL_HOSTONLY | 0x76);
 		run(&f, 10);
