@@ -23,6 +23,15 @@ extern bool __read_mostly kvm_mediated_pmu_has_hidden;
 /* May event selectors be direct, where hardware switches them and nothing is to be denied? */
 extern bool __read_mostly kvm_mediated_pmu_direct_selectors;
 
+/*
+ * @request tells vCPUs of a new filter.  Guests that select events themselves have done so
+ * for the last time once they have left guest mode: wait for that.
+ */
+static inline unsigned int kvm_mediated_pmu_filter_request(unsigned int request)
+{
+	return request | (kvm_mediated_pmu_direct_selectors ? KVM_REQUEST_WAIT : 0);
+}
+
 /* Are fixed counter 3 and PERF_METRICS offered to all VMs? */
 extern bool __read_mostly kvm_mediated_pmu_metrics;
 
@@ -250,7 +259,7 @@ u64 kvm_mediated_pmu_read_counter(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_incr_counter(struct kvm_pmc *pmc);
 bool kvm_mediated_pmu_was_counting(struct kvm_pmc *pmc);
 void kvm_mediated_pmu_sync(struct kvm_vcpu *vcpu);
-void __kvm_mediated_pmu_sync_selectors(struct kvm_vcpu *vcpu);
+void kvm_mediated_pmu_sync_selectors(struct kvm_vcpu *vcpu);
 void __kvm_mediated_pmu_evict_for_msr(struct kvm_vcpu *vcpu, u32 msr);
 
 /* fastpath.c */
@@ -337,13 +346,6 @@ static inline void kvm_mediated_pmu_evict(struct kvm_vcpu *vcpu)
 {
 	if (kvm_mediated_pmu_is_armed(vcpu))
 		__kvm_mediated_pmu_evict(vcpu);
-}
-
-/* Have the guest's event selectors in struct kvm_pmu: they may be in the VMCB. */
-static inline void kvm_mediated_pmu_sync_selectors(struct kvm_vcpu *vcpu)
-{
-	if (kvm_mediated_pmu_selectors_are_direct(vcpu))
-		__kvm_mediated_pmu_sync_selectors(vcpu);
 }
 
 /* The same for an access to @msr, but for those that are valid in there anyway. */

@@ -214,7 +214,7 @@ bool kvm_mediated_pmu_was_counting(struct kvm_pmc *pmc)
  * The guest may have changed its event selectors in the VMCB: have them in struct kvm_pmu, as
  * if it had exited with each write.  Called outside guest mode.
  */
-void __kvm_mediated_pmu_sync_selectors(struct kvm_vcpu *vcpu)
+void kvm_mediated_pmu_sync_selectors(struct kvm_vcpu *vcpu)
 {
 	struct vmcb_save_area *vmcb = vcpu_to_pmu(vcpu)->mediated->vmcb;
 	struct kvm_pmu *pmu = vcpu_to_pmu(vcpu);
@@ -229,7 +229,7 @@ void __kvm_mediated_pmu_sync_selectors(struct kvm_vcpu *vcpu)
 		kvm_mediated_pmu_reprogram(pmc, true);
 	}
 }
-EXPORT_SYMBOL_GPL(__kvm_mediated_pmu_sync_selectors);
+EXPORT_SYMBOL_GPL(kvm_mediated_pmu_sync_selectors);
 
 /* Selectors that have changed, to the VMCB: the guest's own if it can read them there. */
 static void write_vmcb(struct kvm_vcpu *vcpu, struct vmcb_save_area *vmcb)

@@ -521,10 +521,6 @@ void kvm_mediated_pmu_arm_or_disarm(struct kvm_vcpu *vcpu)
 	mediated->written = 0;
 	mediated->flipped = 0;
 
-	/* There may be an event filter by now.  The next load decides. */
-	if (kvm_mediated_pmu_selectors_are_direct(vcpu))
-		kvm_mediated_pmu_evict(vcpu);
-
 	if (mediated->wants.enabled || use == KVM_MEDIATED_PMU_ARMING) {
 		mediated->idle_entries = 0;
 		use = KVM_MEDIATED_PMU_ARMED;

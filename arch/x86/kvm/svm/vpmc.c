@@ -147,7 +147,8 @@ void svm_vpmc_evict(struct kvm_vcpu *vcpu)
 	if (WARN_ON_ONCE(x86_guest_pmu()->swapped && kvm_get_running_vcpu() == vcpu))
 		return;
 
-	kvm_mediated_pmu_sync_selectors(vcpu);
+	if (kvm_mediated_pmu_selectors_are_direct(vcpu))
+		kvm_mediated_pmu_sync_selectors(vcpu);
 	kvm_pmu_ask_selectors(pmu, false);
 
 	for (i = 0; i < pmu->nr_arch_gp_counters; i++) {

@@ -293,9 +293,9 @@ static bool is_allowed(int c)
 	return !m.filter_allows;
 }
 
-/* The guest is in ring 0 all the time, and never enables SVM. */
 #define SELECT_MERGE	(0xf000000ffull | ARCH_PERFMON_EVENTSEL_ENABLE)
 
+/* The guest is in ring 0 all the time, and never enables SVM. */
 static bool may_count(int c)
 {
 	uint64_t s = m.pmc[c].selector;
